@@ -1,0 +1,64 @@
+"""Where Deskhand keeps its state: one private folder, `DESKHAND_HOME` (default `~/.deskhand`)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class HomeError(Exception):
+    """The state folder cannot be used; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The layout of the state folder. Folders are made, 0700, when first asked for."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """The user's settings, TOML."""
+        return self.root / "settings.toml"
+
+    @property
+    def journal(self) -> Path:
+        """The journal, SQLite."""
+        return self.root / "journal.db"
+
+    def outputs(self, session: str) -> Path:
+        """Return the folder for the session's long outputs, made if need be."""
+        return self.folder("outputs", session)
+
+    def logs(self) -> Path:
+        """Return the folder of the logs, made if need be."""
+        return self.folder("logs")
+
+    def run(self) -> Path:
+        """Return the folder of locks and run-time records, made if need be."""
+        return self.folder("run")
+
+    def folder(self, *names: str) -> Path:
+        """Return a folder below the root, made if need be, private to the user.
+
+        Raises `HomeError` where it cannot be made.
+        """
+        path = self.root
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in names:
+                path = path / name
+                path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HomeError(
+                f"Cannot use {path} for Deskhand's state: {error.strerror}. "
+                "Make it writable, or set DESKHAND_HOME to a folder that is."
+            ) from None
+        return path
+
+
+def find_home(environment: dict[str, str] | os._Environ[str] | None = None) -> Home:
+    """Return the user's home, as `DESKHAND_HOME` says, else `~/.deskhand`."""
+    configured = (os.environ if environment is None else environment).get("DESKHAND_HOME")
+    return Home(Path(configured).expanduser().absolute() if configured else Path.home() / ".deskhand")

@@ -71,8 +71,6 @@ def load_settings(path: Path) -> Settings:
     try:
         return msgspec.convert(tomllib.loads(data.decode("utf-8")), Settings)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} is not valid TOML: {error}. Mend that line, or move the file away."
-        ) from None
+        raise SettingsError(f"{path} is not valid TOML: {error}. Mend that line, or move the file away.") from None
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path}: {error}. See docs/settings.md for what it may hold.") from None

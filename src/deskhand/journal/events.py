@@ -55,12 +55,7 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def total(self) -> int:
         """All tokens that passed, cached ones among them."""
-        return (
-            self.input_tokens
-            + self.output_tokens
-            + self.cache_creation_input_tokens
-            + self.cache_read_input_tokens
-        )
+        return self.input_tokens + self.output_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -262,4 +257,5 @@ def decode(data: bytes | str) -> Event:
 
     Raises `msgspec.ValidationError` where it is none that this version knows.
     """
-    return _decoder.decode(data)
+    event: Event = _decoder.decode(data)
+    return event

@@ -35,7 +35,7 @@ def pdf_text(source: bytes | Path, first_page: int = 1, last_page: int | None = 
     pages = _pages(reader, first_page, last)
     if not any(pages):
         raise ToolError(
-            f"Pages {first_page} to {first_page + len(pages) - 1} of the PDF's {total} have no text: they may be scans. "
+            f"Pages {first_page} to {first_page + len(pages) - 1} of {total} have no text: they may be scans. "
             "Convert them to images (pdftoppm -png) and look at those."
         )
     parts = [f"--- page {number} of {total} ---\n{text}" for number, text in enumerate(pages, first_page)]

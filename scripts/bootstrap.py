@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -45,7 +46,7 @@ UV_TAGS = {
     "Linux x86_64": "musllinux_1_1_x86_64",
 }
 PACKAGE_INDEX = "https://pypi.org/simple"
-INSTALL_UV = "Install uv yourself (docs.astral.sh/uv), then say make again."
+INSTALL_UV = "Check the network, or install uv yourself (docs.astral.sh/uv); then say make again."
 
 SOCKET_SECONDS = 30
 DOWNLOAD_SECONDS = 300
@@ -126,7 +127,13 @@ def install_uv() -> str:
 def fetch_with_pip(folder: Path) -> Path | None:
     """Download uv's wheel with this Python's pip, which knows the user's mirrors and proxies; None where that fails."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    command += [f"--timeout={SOCKET_SECONDS}", "--disable-pip-version-check", f"--dest={folder}", f"uv=={UV_VERSION}"]
+    command += [
+        f"--timeout={SOCKET_SECONDS}",
+        "--retries=1",
+        "--disable-pip-version-check",
+        f"--dest={folder}",
+        f"uv=={UV_VERSION}",
+    ]
     try:
         subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS, check=True)
     except subprocess.SubprocessError:
@@ -181,6 +188,8 @@ def sync(uv: str) -> None:
     """
     # An environment of another project must not be the one that is filled.
     environment = {k: v for k, v in os.environ.items() if k not in ("UV_PROJECT_ENVIRONMENT", "VIRTUAL_ENV")}
+    if has_certificates():
+        environment.setdefault("UV_SYSTEM_CERTS", "1")  # uv's own list lacks the authority of a company's proxy
     command = [uv, "sync", "--frozen", "--extra", "all", "--group", "dev", "--python", sys.executable]
     print("Installing the packages of uv.lock into .venv ...", flush=True)
     try:
@@ -191,6 +200,12 @@ def sync(uv: str) -> None:
         raise SetupError(
             f"uv ended with {error.returncode}, for the reason above. Mend it, and say make again."
         ) from None
+
+
+def has_certificates() -> bool:
+    """Tell whether this machine has a list of certificate authorities; a small container may have none."""
+    paths = ssl.get_default_verify_paths()
+    return bool(paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())))
 
 
 if __name__ == "__main__":

@@ -109,10 +109,11 @@ class _Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class SessionCreated(_Event, frozen=True, tag="session.created"):
-    """A conversation begins. `model` is None until one is chosen."""
+    """A conversation begins, on the day `began` (YYYY-MM-DD, local). `model` is None until one is chosen."""
 
     cwd: str
     mode: Mode
+    began: str
     model: str | None = None
     engine: str = "native"
 

@@ -1,0 +1,96 @@
+"""The first step of a call: find the tool, and fit the arguments to its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from deskhand.calls.clock import Limits, limits_for
+from deskhand.journal.blocks import ToolUse
+from deskhand.seam.risk import Risk
+from deskhand.settings import LimitSettings
+from deskhand.tools.base import Resources, Tool, ToolError
+
+MALFORMED_SHOWN = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that can be decided and run: its tool, its arguments as the tool's own type, what follows from them."""
+
+    use: ToolUse
+    tool: Tool[Any]
+    arguments: Any
+    risk: Risk
+    resources: Resources
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A call that cannot run, and the sentence that tells the model why."""
+
+    use: ToolUse
+    sentence: str
+
+
+def prepare(
+    use: ToolUse, tools: Mapping[str, Tool[Any]], cwd: Path, settings: LimitSettings
+) -> Prepared | Rejected:
+    """Return the call of `use`, ready to be decided, or why it cannot be made."""
+    tool = tools.get(use.name)
+    if tool is None:
+        return Rejected(use, _no_such_tool(use.name, tools))
+    if use.malformed is not None:
+        return Rejected(use, _not_json(use.name, use.malformed))
+    try:
+        arguments = tool.parse(use.input)
+        return Prepared(
+            use,
+            tool,
+            arguments,
+            tool.risk(arguments, cwd),
+            tool.resources(arguments, cwd),
+            limits_for(tool.limits, settings, tool.timeout(arguments)),
+        )
+    except msgspec.ValidationError as error:
+        return Rejected(use, f"Invalid arguments for {tool.name}: {error}. {_signature(tool)}")
+    except ToolError as error:
+        return Rejected(use, str(error))
+
+
+def _no_such_tool(name: str, tools: Iterable[str]) -> str:
+    return f"There is no tool named {name[:80]!r}. The tools are: {', '.join(tools)}."
+
+
+def _not_json(name: str, text: str) -> str:
+    """Say what was wrong with the arguments and what came, so that a cut call is not sent again as it was."""
+    try:
+        value = msgspec.json.decode(text)
+        problem = f"they are {'an array' if isinstance(value, list) else 'a single value'}, not a JSON object"
+    except msgspec.DecodeError as error:
+        problem = f"they are not valid JSON ({str(error).rstrip('.')})"
+    shown = text if len(text) <= MALFORMED_SHOWN else f"{text[:MALFORMED_SHOWN]} … ({len(text):,} characters)"
+    return (
+        f"The arguments of {name} were not run: {problem}. If they were cut short, send less in one call. "
+        f"What came: {shown}"
+    )
+
+
+def _signature(tool: Tool[Any]) -> str:
+    """Return the tool's parameters in one line: `Parameters: path (string), limit (integer, optional).`"""
+    required = tool.schema.get("required", ())
+    parameters = [
+        f"{name} ({_type_name(schema)}{'' if name in required else ', optional'})"
+        for name, schema in tool.schema.get("properties", {}).items()
+    ]
+    return f"Parameters: {', '.join(parameters) or 'none'}."
+
+
+def _type_name(schema: Mapping[str, Any]) -> str:
+    alternatives = [_type_name(part) for part in schema.get("anyOf", ())]
+    return schema.get("type") or " or ".join(name for name in alternatives if name != "null") or "any"

@@ -1,0 +1,91 @@
+"""The state of a session, as a replay of its events: nothing here is stored, and nothing else is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from deskhand.journal.blocks import ToolUse, plain_text
+from deskhand.journal.events import (
+    CallFinished,
+    CallSpawned,
+    CallStarted,
+    Event,
+    MessageReceived,
+    Mode,
+    PlanChanged,
+    PlanEntry,
+    SessionChanged,
+    SessionCreated,
+    TurnEnded,
+    TurnStarted,
+    Usage,
+)
+
+
+@dataclass(slots=True)
+class SessionState:
+    """What the events so far say.
+
+    `open_turn` is the turn without an end, `open_calls` its calls without a result (with those that were asked
+    for and never started), `spawned` the processes of open calls. `seen` maps a path to the digest of what
+    the model last saw there. `text` is the model's last message, as text.
+    """
+
+    cwd: str = ""
+    began: str = ""
+    mode: Mode = "auto"
+    model: str | None = None
+    title: str | None = None
+    turns: int = 0
+    open_turn: int | None = None
+    open_calls: dict[str, ToolUse] = field(default_factory=dict)
+    spawned: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    call_ids: set[str] = field(default_factory=set)
+    seen: dict[str, str] = field(default_factory=dict)
+    plan: tuple[PlanEntry, ...] = ()
+    text: str = ""
+    usage: Usage = Usage()
+    outside: bool = False
+
+    def add(self, event: Event) -> None:
+        """Take the session's next event into account."""
+        match event:
+            case SessionCreated() | SessionChanged():
+                self._attributes(event)
+            case TurnStarted():
+                self.turns = event.turn
+                self.open_turn = event.turn
+                self.outside = False
+                self.text = ""
+            case MessageReceived():
+                self._message(event)
+            case CallStarted():
+                self.call_ids.add(event.call)
+            case CallSpawned():
+                self.spawned.setdefault(event.call, []).append((event.pid, event.started))
+            case CallFinished():
+                self.open_calls.pop(event.call, None)
+                self.spawned.pop(event.call, None)
+                self.outside |= event.outside
+                self.seen.update((seen.path, seen.digest) for seen in event.seen)
+            case PlanChanged():
+                self.plan = event.entries
+            case TurnEnded():
+                self.open_turn = None
+
+    def _attributes(self, event: SessionCreated | SessionChanged) -> None:
+        self.cwd = event.cwd or self.cwd
+        self.mode = event.mode or self.mode
+        self.model = event.model or self.model
+        if isinstance(event, SessionCreated):
+            self.began = event.began
+        else:
+            self.title = event.title or self.title
+
+    def _message(self, event: MessageReceived) -> None:
+        self.usage += event.usage
+        self.text = plain_text(event.content)
+        for block in event.content:
+            if isinstance(block, ToolUse):
+                self.call_ids.add(block.id)
+                self.open_calls[block.id] = block

@@ -67,6 +67,10 @@ class Session:
         """The model's last message, as text."""
         return self._record.state.text
 
+    def move(self, cwd: Path) -> None:
+        """Let relative paths start from `cwd` from now on."""
+        self._record.append(SessionChanged(cwd=str(cwd)))
+
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` every entry once it is durable, and what is shown live between them."""
         self._watchers.append(watcher)

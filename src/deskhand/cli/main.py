@@ -1,0 +1,77 @@
+"""The command line: finds the command, and imports nothing else.
+
+A command is a module with `run(arguments) -> exit code`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from deskhand import __version__
+
+COMMANDS = {
+    "run": ("deskhand.cli.run", "one turn, without questions"),
+    "demo": ("deskhand.cli.demo", "fix a real bug in a scratch repository, and watch"),
+    "sessions": ("deskhand.cli.sessions", "list, show, search, export or delete sessions"),
+    "rehearse": ("deskhand.cli.rehearse", "serve a scripted model on loopback"),
+}
+
+USAGE = 2
+STOPPED = 130
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command that `arguments` name, and return its exit code."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if name in ("-V", "--version", "version"):
+        sys.stdout.write(f"deskhand {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"deskhand: there is no command {name!r}{_meant(name)}. `deskhand --help` lists them.\n")
+        return USAGE
+    module = importlib.import_module(COMMANDS[name][0])
+    code: int = module.run(arguments[1:])
+    return code
+
+
+def entry() -> None:
+    """Run the program and leave at once: a thread that is stuck in a tool must not hold the exit up."""
+    try:
+        code = main(sys.argv[1:])
+    except SystemExit as usage:  # argparse leaves this way, having said why
+        code = usage.code if isinstance(usage.code, int) else USAGE
+    except KeyboardInterrupt:
+        code = STOPPED
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # nobody reads it any more
+    os._exit(code)
+
+
+def _help() -> str:
+    commands = "\n".join(f"  deskhand {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    return f"""\
+Deskhand {__version__}: a local-first coding agent.
+
+{commands}
+
+  deskhand COMMAND --help   what a command takes
+  deskhand --version
+
+ANTHROPIC_BASE_URL says where the model lives (ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN, and
+ANTHROPIC_MODEL beside it); DESKHAND_HOME where Deskhand keeps its state (default ~/.deskhand).
+"""
+
+
+def _meant(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,76 @@
+"""What the commands need of a terminal: colour where it is wanted, the width, and text that cannot take it over."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import IO
+
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
+
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Terminal:
+    """A stream that people may be watching."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+        self.interactive = stream.isatty()
+        self.colour = _wants_colour(self.interactive)
+
+    @property
+    def width(self) -> int:
+        """Columns; 100 where there is no telling."""
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or 100
+        except (OSError, ValueError):
+            return int(os.environ.get("COLUMNS", "") or 100) if os.environ.get("COLUMNS", "").isdigit() else 100
+
+    def paint(self, text: str, *styles: str) -> str:
+        """Return `text` in `styles` (bold, dim, red, …) where colour is on."""
+        if not self.colour or not text:
+            return text
+        return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+    def write(self, text: str) -> None:
+        """Write and show `text` at once. A reader that has gone away is no error: nobody is told any more."""
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (BrokenPipeError, ValueError):
+            self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as we do
+
+    def line(self, text: str = "") -> None:
+        """Write `text` and a newline."""
+        self.write(text + "\n")
+
+
+def safe(text: str) -> str:
+    """Return `text` without the control characters by which a model or a file could command the terminal."""
+    return _CONTROL.sub("", text)
+
+
+def complain(sentence: str) -> None:
+    """Tell the user, on standard error, what failed."""
+    terminal = Terminal(sys.stderr)
+    terminal.line(f"{terminal.paint('deskhand:', 'red', 'bold')} {safe(sentence)}")
+
+
+def _wants_colour(interactive: bool) -> bool:
+    """https://no-color.org, and FORCE_COLOR for those who record a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return interactive and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,158 @@
+"""One turn in this very process: what `deskhand run --no-daemon` and `deskhand demo` do.
+
+Opens the home, the journal, the endpoint and the session, runs the turn with the stop keys armed, and closes
+everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from deskhand import log
+from deskhand.daemon.session import Session, Watcher
+from deskhand.home import Home
+from deskhand.journal.blocks import PromptBlock
+from deskhand.journal.events import Mode, TurnEnded
+from deskhand.journal.locks import lock_session
+from deskhand.journal.sessions import find_session, latest_session
+from deskhand.journal.store import Journal
+from deskhand.model.discovery import find_local
+from deskhand.model.endpoint import DEFAULT_MODEL, Endpoint, resolve
+from deskhand.settings import Settings, load_settings
+from deskhand.tools.base import Tool
+from deskhand.tools.built_in import built_in_tools
+
+
+class CannotStart(Exception):
+    """The turn cannot begin; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the user asked for. None: whatever the session, the settings or the default says."""
+
+    prompt: tuple[PromptBlock, ...]
+    cwd: Path | None = None
+    session: str | None = None
+    latest: bool = False
+    model: str | None = None
+    mode: Mode | None = None
+    max_requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a turn is about to run with, for a front end to show."""
+
+    session: Session
+    endpoint: Endpoint
+    model: str
+    mode: Mode
+    tools: Mapping[str, Tool[Any]]
+    journal: Journal
+
+
+Attend = Callable[[Setting], Watcher]
+"""A front end: is told the setting before the turn begins, and returns what watches it."""
+
+
+def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None = None) -> TurnEnded:
+    """Run one turn to its end, on `endpoint` or on the one that the environment and the settings name.
+
+    Raises `CannotStart`, `HomeError`, `SettingsError`, `NoEndpoint`, `EndpointError` or `JournalError`, each with one
+    sentence for the user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a second one ends the process.
+    """
+    loop = asyncio.new_event_loop()
+    return loop.run_until_complete(_run_turn(wanted, home, attend, endpoint))
+
+
+async def _run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None) -> TurnEnded:
+    home.folder()
+    settings = load_settings(home.settings)
+    if wanted.max_requests is not None:
+        settings = _with_max_requests(settings, wanted.max_requests)
+    log.open_log(home.logs())
+    journal = Journal.open(home.journal)
+    try:
+        tools = built_in_tools()
+        session_id = _existing(wanted, journal)
+        endpoint = endpoint or await _endpoint(wanted, settings)
+        log.keep_secret(endpoint.api_key, endpoint.auth_token)
+        session = await _open_session(wanted, settings, journal, home, tools, session_id)
+        model = wanted.model or session.model or endpoint.model or DEFAULT_MODEL
+        mode = wanted.mode or session.mode
+        session.watch(attend(Setting(session, endpoint, model, mode, tools, journal)))
+        _arm_the_stop_keys(session)
+        return await session.prompt(wanted.prompt, endpoint, model, mode, settings)
+    finally:
+        await journal.close()
+
+
+def _with_max_requests(settings: Settings, max_requests: int) -> Settings:
+    limits = msgspec.structs.replace(settings.limits, turn_requests=max_requests)
+    return msgspec.structs.replace(settings, limits=limits)
+
+
+async def _endpoint(wanted: Wanted, settings: Settings) -> Endpoint:
+    return resolve(os.environ, settings.endpoint, wanted.model) or await find_local()
+
+
+def _existing(wanted: Wanted, journal: Journal) -> str | None:
+    """Return the id of the session to resume; None: a new one."""
+    if wanted.session is not None:
+        return find_session(journal, wanted.session)
+    if not wanted.latest:
+        return None
+    here = str(wanted.cwd or Path.cwd())
+    latest = latest_session(journal, here) or latest_session(journal, None)
+    if latest is None:
+        raise CannotStart("There is no session to continue yet: leave --continue out to begin one.")
+    return latest
+
+
+async def _open_session(
+    wanted: Wanted,
+    settings: Settings,
+    journal: Journal,
+    home: Home,
+    tools: Mapping[str, Tool[Any]],
+    session_id: str | None,
+) -> Session:
+    if session_id is None:
+        cwd = _folder(wanted.cwd or Path.cwd())
+        session = await Session.create(journal, home, tools, cwd, wanted.mode or settings.mode)
+        lock_session(home.run(), session.id)
+        return session
+    lock_session(home.run(), session_id)
+    session = Session(journal, session_id, home, tools)
+    await session.recover()
+    if wanted.session is not None and wanted.cwd is not None:
+        session.move(_folder(wanted.cwd))
+    _folder(session.cwd)
+    return session
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise CannotStart(f"{path} is not a folder: give one with --cwd.")
+    return path.absolute()
+
+
+def _arm_the_stop_keys(session: Session) -> None:
+    """Stop the turn at the first signal, and leave at the second, whatever still runs."""
+
+    def stop() -> None:
+        if not session.cancel():
+            os._exit(130)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)

@@ -12,7 +12,7 @@ import random
 import re
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,7 @@ class Loop:
     async def _advance(self, turn: Turn, tally: _Tally) -> StopReason:
         limits = turn.settings.limits
         state = self._record.state
-        room = Room(
-            self._record, turn.number, Path(state.cwd), state.mode, turn.tools, limits, self._outputs
-        )
+        room = Room(self._record, turn.number, Path(state.cwd), state.mode, turn.tools, limits, self._outputs)
         request = frame(turn.model, system_prompt(state), turn.tools.values(), turn.settings.endpoint)
         while True:
             if tally.requests >= limits.turn_requests or tally.usage.total >= (limits.turn_tokens or float("inf")):
@@ -191,7 +189,7 @@ class _Tally:
     """What a turn has cost so far."""
 
     requests: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
 
 
 def _with_own_ids(content: tuple[MessageBlock, ...], taken: set[str]) -> tuple[MessageBlock, ...]:
@@ -200,10 +198,10 @@ def _with_own_ids(content: tuple[MessageBlock, ...], taken: set[str]) -> tuple[M
     blocks: list[MessageBlock] = []
     for block in content:
         if isinstance(block, ToolUse):
-            id = block.id
-            if id in taken or not _SAFE_ID.match(id):
-                id = f"toolu_{os.urandom(12).hex()}"
-            taken.add(id)
-            block = ToolUse(id, block.name, block.input, block.malformed)
+            call = block.id
+            if call in taken or not _SAFE_ID.match(call):
+                call = f"toolu_{os.urandom(12).hex()}"
+            taken.add(call)
+            block = ToolUse(call, block.name, block.input, block.malformed)
         blocks.append(block)
     return tuple(blocks)

@@ -70,8 +70,9 @@ class _Ended:
 async def run_calls(uses: list[ToolUse], room: Room) -> list[CallFinished]:
     """Run the calls of one message: side by side where they touch different things, else in the model's order.
 
-    Returns when each has its durable result. When cancelled, each call
-    that had started is ended within `STOP_GRACE` and has its result before the cancellation goes on. Raises `JournalError` where the journal cannot be written.
+    Returns when each has its durable result. When cancelled, each call that had started is ended within
+    `STOP_GRACE` and has its result before the cancellation goes on. Raises `JournalError` where the journal cannot
+    be written.
     """
     prepared = [prepare(use, room.tools, room.cwd, room.limits) for use in uses]
     if len(prepared) == 1:

@@ -38,9 +38,7 @@ class Rejected:
     sentence: str
 
 
-def prepare(
-    use: ToolUse, tools: Mapping[str, Tool[Any]], cwd: Path, settings: LimitSettings
-) -> Prepared | Rejected:
+def prepare(use: ToolUse, tools: Mapping[str, Tool[Any]], cwd: Path, settings: LimitSettings) -> Prepared | Rejected:
     """Return the call of `use`, ready to be decided, or why it cannot be made."""
     tool = tools.get(use.name)
     if tool is None:

@@ -10,11 +10,7 @@ from deskhand.tools.base import Resources
 
 def conflict(one: Resources, other: Resources) -> bool:
     """Tell whether the order of two calls matters: one writes what the other reads or writes."""
-    return (
-        _overlap(one.writes, other.writes)
-        or _overlap(one.writes, other.reads)
-        or _overlap(one.reads, other.writes)
-    )
+    return _overlap(one.writes, other.writes) or _overlap(one.writes, other.reads) or _overlap(one.reads, other.writes)
 
 
 def predecessors(resources: Sequence[Resources]) -> list[list[int]]:
@@ -26,6 +22,4 @@ def predecessors(resources: Sequence[Resources]) -> list[list[int]]:
 
 
 def _overlap(paths: Iterable[Path], others: Iterable[Path]) -> bool:
-    return any(
-        path == other or path in other.parents or other in path.parents for path in paths for other in others
-    )
+    return any(path == other or path in other.parents or other in path.parents for path in paths for other in others)

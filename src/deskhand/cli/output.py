@@ -91,8 +91,8 @@ def output_for(name: str) -> Output:
     return TextOutput()
 
 
-class JsonOutput:
-    """One JSON object on standard output, at the end; retries are told on standard error."""
+class _Collecting:
+    """What the outputs for scripts share: they collect the summary, and tell retries on standard error."""
 
     def __init__(self) -> None:
         self.summary = Summary()
@@ -105,7 +105,28 @@ class JsonOutput:
 
     def _news(self, news: Entry | Live) -> None:
         self.summary.add(news)
-        tell_retry(news)
+        retry = retry_sentence(news)
+        if retry is not None:
+            complain(retry)
+
+
+class TextOutput(_Collecting):
+    """The model's last message on standard output, and nothing else there."""
+
+    def ended(self, ended: TurnEnded, sentence: str | None) -> None:
+        """See `Output`."""
+        if self.summary.text:
+            self._out.line(safe(self.summary.text))
+        if sentence is not None:
+            complain(sentence)
+
+    def failed(self, sentence: str) -> None:
+        """See `Output`."""
+        complain(sentence)
+
+
+class JsonOutput(_Collecting):
+    """One JSON object on standard output, at the end."""
 
     def ended(self, ended: TurnEnded, sentence: str | None) -> None:
         """See `Output`."""
@@ -136,28 +157,6 @@ class StreamOutput(JsonOutput):
         super()._news(news)
         for update in self._updates.notifications(news):
             self._object(update)
-
-
-class TextOutput(JsonOutput):
-    """The model's last message on standard output, and nothing else there."""
-
-    def ended(self, ended: TurnEnded, sentence: str | None) -> None:
-        """See `Output`."""
-        if self.summary.text:
-            self._out.line(safe(self.summary.text))
-        if sentence is not None:
-            complain(sentence)
-
-    def failed(self, sentence: str) -> None:
-        """See `Output`."""
-        complain(sentence)
-
-
-def tell_retry(news: Entry | Live) -> None:
-    """Say on standard error that a request failed and is made again."""
-    sentence = retry_sentence(news)
-    if sentence is not None:
-        complain(sentence)
 
 
 def retry_sentence(news: Entry | Live) -> str | None:

@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> int:
 
 def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
     """Run the turn that `options` describe, shown by `output`, and return its exit code."""
-    from deskhand.daemon.local import CannotStart, Wanted, run_turn
+    from deskhand.daemon.local import CannotStart, Wanted, complete, run_turn
     from deskhand.home import HomeError, find_home
     from deskhand.journal.blocks import Text
     from deskhand.journal.store import JournalError
@@ -68,7 +68,7 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
         max_requests=options.max_turns,
     )
     try:
-        ended = run_turn(wanted, find_home(), output.attend)
+        ended = complete(run_turn(wanted, find_home(), output.attend))
     except (CannotStart, HomeError, SettingsError, NoEndpoint, JournalError) as error:
         output.failed(str(error))
         return FAILED

@@ -52,8 +52,8 @@ class ScreenOutput:
         self.summary.session_id = setting.session.id
         self._tools = setting.tools
         mode = self._terminal.paint(setting.mode, *(("red", "bold") if setting.mode == "bypass" else ("dim",)))
-        facts = self._terminal.paint(f"{setting.model} · {setting.endpoint.source} · {setting.session.cwd} ·", "dim")
-        self._line(f"{self._terminal.paint('deskhand', 'bold')} {safe(facts) if not self._terminal.colour else facts} {mode}")
+        facts = safe(f"{setting.model} · {setting.endpoint.source} · {setting.session.cwd} ·")
+        self._line(f"{self._terminal.paint('deskhand', 'bold')} {self._terminal.paint(facts, 'dim')} {mode}")
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         return self._news
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,8 @@ from deskhand.model.endpoint import DEFAULT_MODEL, Endpoint, resolve
 from deskhand.settings import Settings, load_settings
 from deskhand.tools.base import Tool
 from deskhand.tools.built_in import built_in_tools
+
+T = TypeVar("T")
 
 
 class CannotStart(Exception):
@@ -64,17 +66,12 @@ Attend = Callable[[Setting], Watcher]
 """A front end: is told the setting before the turn begins, and returns what watches it."""
 
 
-def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None = None) -> TurnEnded:
+async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None = None) -> TurnEnded:
     """Run one turn to its end, on `endpoint` or on the one that the environment and the settings name.
 
-    Raises `CannotStart`, `HomeError`, `SettingsError`, `NoEndpoint`, `EndpointError` or `JournalError`, each with one
-    sentence for the user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a second one ends the process.
+    Raises `CannotStart`, `HomeError`, `SettingsError`, `NoEndpoint` or `JournalError`, each with one sentence for the
+    user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a second one ends the process.
     """
-    loop = asyncio.new_event_loop()
-    return loop.run_until_complete(_run_turn(wanted, home, attend, endpoint))
-
-
-async def _run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None) -> TurnEnded:
     home.folder()
     settings = load_settings(home.settings)
     if wanted.max_requests is not None:
@@ -99,6 +96,11 @@ async def _run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoi
 def _with_max_requests(settings: Settings, max_requests: int) -> Settings:
     limits = msgspec.structs.replace(settings.limits, turn_requests=max_requests)
     return msgspec.structs.replace(settings, limits=limits)
+
+
+def complete(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on an event loop of its own, and do not wait, as `asyncio.run` does, for threads that hang."""
+    return asyncio.new_event_loop().run_until_complete(work)
 
 
 async def _endpoint(wanted: Wanted, settings: Settings) -> Endpoint:

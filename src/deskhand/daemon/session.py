@@ -28,11 +28,11 @@ Watcher = Callable[[Entry | Live], None]
 class Session:
     """One conversation. It runs one turn at a time; whoever opens it holds its lock."""
 
-    def __init__(self, journal: Journal, id: str, home: Home, tools: Mapping[str, Tool[Any]]) -> None:
-        self.id = id
-        self._record = Record(journal, id)
+    def __init__(self, journal: Journal, session_id: str, home: Home, tools: Mapping[str, Tool[Any]]) -> None:
+        self.id = session_id
+        self._record = Record(journal, session_id)
         self._tools = tools
-        self._loop = Loop(self._record, home.outputs(id))
+        self._loop = Loop(self._record, home.outputs(session_id))
         self._watchers: list[Watcher] = []
         self._turn: asyncio.Task[TurnEnded] | None = None
         self._record.watch(self._tell)

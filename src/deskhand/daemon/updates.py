@@ -94,9 +94,7 @@ class Updates:
         } | _meta(tool=use.name)
 
     def _result(self, finished: CallFinished) -> Update:
-        content: list[Update] = [
-            {"type": "content", "content": self._content(block)} for block in finished.content
-        ]
+        content: list[Update] = [{"type": "content", "content": self._content(block)} for block in finished.content]
         content += [diff for change in finished.changes for diff in _diffs(change)]
         return {
             "sessionUpdate": "tool_call_update",

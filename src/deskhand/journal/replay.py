@@ -44,7 +44,7 @@ class SessionState:
     seen: dict[str, str] = field(default_factory=dict)
     plan: tuple[PlanEntry, ...] = ()
     text: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     outside: bool = False
 
     def add(self, event: Event) -> None:

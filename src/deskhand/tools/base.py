@@ -8,7 +8,7 @@ answers with a `ToolResult` or raises `ToolError` with one sentence.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -153,7 +153,7 @@ class Tool(Generic[A]):
     schema: Mapping[str, Any]
     kind: Kind
     parse: Callable[[Mapping[str, Any]], A]
-    run: Callable[[A, CallContext], Awaitable[ToolResult]]
+    run: Callable[[A, CallContext], Coroutine[Any, Any, ToolResult]]
     risk: Callable[[A, Path], Risk]
     resources: Callable[[A, Path], Resources]
     title: Callable[[A], str]
@@ -166,7 +166,7 @@ def built_in(
     parameters: type[A],
     *,
     kind: Kind,
-    run: Callable[[A, CallContext], Awaitable[ToolResult]],
+    run: Callable[[A, CallContext], Coroutine[Any, Any, ToolResult]],
     risk: Callable[[A, Path], Risk],
     resources: Callable[[A, Path], Resources],
     title: Callable[[A], str],

@@ -1,0 +1,157 @@
+"""A session in a file of its own: JSON lines for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from deskhand.journal.blocks import Image, Text
+from deskhand.journal.events import CallFinished, Event, TurnStarted
+from deskhand.journal.sessions import SessionSummary, summary
+from deskhand.journal.store import Damaged, Journal, JournalError
+from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, transcript
+
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
+"""A line that opens a fenced block, or may close one (CommonMark 0.31, section 4.5)."""
+
+
+def json_lines(journal: Journal, session: str) -> Iterator[str]:
+    """Yield the session, a JSON object a line: its entries as the journal has them, each blob before its first use.
+
+    A blob's line is `{"blob": digest, "media_type": …, "data": base64}`; a damaged row's is `{"damaged": seq,
+    "at": …, "reason": …, "data": base64}`. Raises `JournalError`.
+    """
+    written: set[str] = set()
+    for row in journal.rows(session):
+        if isinstance(row, Damaged):
+            yield _line({"damaged": row.seq, "at": row.at, "reason": row.reason, "data": row.data})
+            continue
+        for digest in blobs_of(row.event):
+            if digest not in written:
+                written.add(digest)
+                yield _blob_line(journal, digest)
+        yield msgspec.json.encode(row).decode()
+
+
+def blobs_of(event: Event) -> list[str]:
+    """Return the digests of the blobs that `event` names."""
+    digests: list[str] = []
+    if isinstance(event, TurnStarted):
+        digests.extend(block.blob for block in event.prompt if isinstance(block, Image))
+    elif isinstance(event, CallFinished):
+        digests.extend(block.blob for block in event.content if isinstance(block, Image))
+        digests.extend(change.before for change in event.changes if change.before is not None)
+    return digests
+
+
+def markdown(journal: Journal, session: str) -> Iterator[str]:
+    """Yield the session as Markdown, in pieces: calls and results fenced, images named only.
+
+    Raises `JournalError`.
+    """
+    yield _heading(summary(journal, session))
+    for step in transcript(journal.rows(session)):
+        yield "\n" + _markdown_step(step) + "\n"
+
+
+def _line(record: dict[str, object]) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+def _blob_line(journal: Journal, digest: str) -> str:
+    try:
+        media_type, data = journal.blob(digest)
+    except JournalError as error:  # one lost image must not cost the rest of the session
+        return _line({"blob": digest, "missing": str(error)})
+    return _line({"blob": digest, "media_type": media_type, "data": data})
+
+
+def _heading(session: SessionSummary) -> str:
+    return (
+        f"# {_one_line(session.title) or session.id}\n\n"
+        f"- session: {session.id}\n- folder: {_one_line(session.cwd)}\n"
+        f"- from {_when(session.created)} to {_when(session.updated)}\n"
+    )
+
+
+def _markdown_step(step: Step) -> str:
+    match step:
+        case Attributes():
+            return f"*{_when(step.at)}: {_one_line(step.words)}*"
+        case Prompt():
+            text = "\n\n".join(_block(block) for block in step.content)
+            return f"## Turn {step.turn}: {_when(step.at)}, {_one_line(step.model)}\n\n{_quoted(text)}"
+        case Said(text, reasoning=True):
+            inside = _closed(text).replace("</details", "&lt;/details")
+            return f"<details>\n<summary>Thinking</summary>\n\n{inside}\n\n</details>"
+        case Said(text):
+            return _closed(text)
+        case Call():
+            return _markdown_call(step)
+        case End():
+            return _markdown_end(step)
+        case Damaged():
+            return f"*Event {step.seq} is damaged and cannot be shown: {_one_line(step.reason)}*"
+
+
+def _markdown_call(call: Call) -> str:
+    if isinstance(call.arguments, str):
+        arguments = _fenced(call.arguments)
+    else:
+        arguments = _fenced(msgspec.json.format(msgspec.json.encode(call.arguments)).decode(), "json")
+    parts = [f"### {_one_line(call.tool)}", arguments]
+    if call.finished is None:
+        parts.append("*no result*")
+    else:
+        parts.append(f"*{call.finished.outcome} after {call.finished.seconds:.1f} s*")
+        parts.extend(
+            _fenced(block.text) if isinstance(block, Text) else _block(block) for block in call.finished.content
+        )
+    return "\n\n".join(parts)
+
+
+def _markdown_end(end: End) -> str:
+    error = f": {_one_line(end.ended.error.message)}" if end.ended.error else ""
+    return f"*{_when(end.at)}: turn {end.ended.turn} ended: {end.ended.stop_reason}{error}*"
+
+
+def _block(block: Text | Image) -> str:
+    return block.text if isinstance(block, Text) else f"*[image, {block.media_type}, {block.blob}]*"
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """Return `text` as a code block whose fence is longer than any run of backticks inside."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a quotation, which ends whatever it leaves open."""
+    return "\n".join(f"> {line}" for line in re.split(r"\r\n|\r|\n", text))
+
+
+def _closed(text: str) -> str:
+    """Return `text` with a closing fence where it stops within a code block, as a cut-off answer does."""
+    fence = ""
+    for line in re.split(r"\r\n|\r|\n", text):
+        match = _FENCE.match(line)
+        if match is None:
+            continue
+        run = match.group(1)
+        if not fence:
+            fence = run
+        elif run.startswith(fence) and not line.strip(" \t" + run[0]):
+            fence = ""
+    return f"{text}\n{fence}" if fence else text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

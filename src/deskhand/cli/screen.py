@@ -39,7 +39,7 @@ class ScreenOutput:
 
     def __init__(self, terminal: Terminal) -> None:
         self.summary = Summary()
-        self._terminal = terminal
+        self.terminal = terminal
         self._text = _Wrapped(terminal)
         self._titles: dict[str, str] = {}
         self._running: dict[str, float] = {}
@@ -51,9 +51,9 @@ class ScreenOutput:
         """See `Output`."""
         self.summary.session_id = setting.session.id
         self._tools = setting.tools
-        mode = self._terminal.paint(setting.mode, *(("red", "bold") if setting.mode == "bypass" else ("dim",)))
+        mode = self.terminal.paint(setting.mode, *(("red", "bold") if setting.mode == "bypass" else ("dim",)))
         facts = safe(f"{setting.model} · {setting.endpoint.source} · {setting.session.cwd} ·")
-        self._line(f"{self._terminal.paint('deskhand', 'bold')} {self._terminal.paint(facts, 'dim')} {mode}")
+        self._line(f"{self.terminal.paint('deskhand', 'bold')} {self.terminal.paint(facts, 'dim')} {mode}")
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         return self._news
 
@@ -66,7 +66,7 @@ class ScreenOutput:
         read = usage.total - usage.output_tokens
         calls = len(self.summary.calls)
         self._line(
-            self._terminal.paint(
+            self.terminal.paint(
                 f"{calls} call{'' if calls == 1 else 's'} · {read:,} tokens read{cached} · "
                 f"{usage.output_tokens:,} written · session {self.summary.session_id}",
                 "dim",
@@ -114,20 +114,20 @@ class ScreenOutput:
             case PlanChanged(_, entries):
                 for step in entries:
                     done = step.status == "completed"
-                    mark = self._terminal.paint(_MARKS[step.status], "green" if done else "yellow")
-                    self._line(f"  {mark} {self._terminal.paint(safe(step.content), *(('dim',) if done else ()))}")
+                    mark = self.terminal.paint(_MARKS[step.status], "green" if done else "yellow")
+                    self._line(f"  {mark} {self.terminal.paint(safe(step.content), *(('dim',) if done else ()))}")
             case _:
                 retry = retry_sentence(entry)
                 if retry is not None:
-                    self._line(self._terminal.paint(safe(retry), "yellow"))
+                    self._line(self.terminal.paint(safe(retry), "yellow"))
 
     def _finished(self, finished: CallFinished) -> None:
-        paint = self._terminal.paint
+        paint = self.terminal.paint
         good = finished.outcome == "ok"
         mark = paint("●", "green" if good else "red")
         seconds = f"{finished.seconds:.2f} s" if finished.seconds < 10 else f"{finished.seconds:.0f} s"
-        words = _cut(self._titles.get(finished.call, finished.tool), self._terminal.width - len(seconds) - 6)
-        gap = " " * max(1, self._terminal.width - len(words) - len(seconds) - 4)
+        words = _cut(self._titles.get(finished.call, finished.tool), self.terminal.width - len(seconds) - 6)
+        gap = " " * max(1, self.terminal.width - len(words) - len(seconds) - 4)
         self._line(f"{mark} {paint(words, 'bold')}{gap}{paint(seconds, 'dim')}")
         for change in finished.changes:
             self._diff(change)
@@ -139,17 +139,17 @@ class ScreenOutput:
         text = "\n".join(block.text for block in finished.content if isinstance(block, Text))
         lines = [line for line in safe(text).splitlines() if line.strip()]
         if len(lines) > _PREVIEW_LINES:
-            self._line(self._terminal.paint(f"  │ … {len(lines) - _PREVIEW_LINES} lines", "dim"))
+            self._line(self.terminal.paint(f"  │ … {len(lines) - _PREVIEW_LINES} lines", "dim"))
         for line in lines[-_PREVIEW_LINES:]:
-            self._line(self._terminal.paint("  │ ", "dim") + self._verdict(_cut(line, self._terminal.width - 5)))
+            self._line(self.terminal.paint("  │ ", "dim") + self._verdict(_cut(line, self.terminal.width - 5)))
 
     def _verdict(self, line: str) -> str:
         """Colour what test runners call passed and failed."""
         if re.search(r"\b[1-9]\d* (failed|errors?)\b|^(FAILED|ERROR|E  )|\bFAILED\b", line):
-            return self._terminal.paint(line, "red")
+            return self.terminal.paint(line, "red")
         if re.search(r"\b\d+ passed\b", line):
-            return self._terminal.paint(line, "green")
-        return self._terminal.paint(line, "dim")
+            return self.terminal.paint(line, "green")
+        return self.terminal.paint(line, "dim")
 
     def _diff(self, change: FileChange) -> None:
         import difflib  # 10 ms that a turn without edits does not pay
@@ -163,21 +163,21 @@ class ScreenOutput:
                     number = hunk.line + int(line.split("+", 1)[1].split(",")[0].split(" ")[0]) - 1
                     continue
                 if left == 0:
-                    self._line(self._terminal.paint("  │ …", "dim"))
+                    self._line(self.terminal.paint("  │ …", "dim"))
                     return
                 left -= 1
                 self._line(self._diff_line(line, number))
                 number += not line.startswith("-")
 
     def _diff_line(self, line: str, number: int) -> str:
-        text = _cut(safe(line[1:]).replace("\t", "    "), self._terminal.width - 12)
+        text = _cut(safe(line[1:]).replace("\t", "    "), self.terminal.width - 12)
         shown = f"  {'' if line[0] == '-' else number:>5} {line[0]} {text}"
         style = {"+": "green", "-": "red"}.get(line[0], "dim")
-        return self._terminal.paint(shown, style)
+        return self.terminal.paint(shown, style)
 
     def _line(self, text: str) -> None:
         self._clear_status()
-        self._terminal.line(text)
+        self.terminal.line(text)
 
     async def _tick(self) -> None:
         frame = 0
@@ -187,7 +187,7 @@ class ScreenOutput:
             self._show_status(_FRAMES[frame % len(_FRAMES)])
 
     def _show_status(self, frame: str) -> None:
-        if not self._terminal.interactive or self._text.open:
+        if not self.terminal.interactive or self._text.open:
             return
         now = time.monotonic()
         if self._running:
@@ -198,13 +198,13 @@ class ScreenOutput:
             since, words = self._waiting_since, "waiting for the model"
         else:
             return
-        status = _cut(f"{frame} {words}", self._terminal.width - 12)
-        self._terminal.write(f"\r\x1b[2K{self._terminal.paint(f'{status}  {now - since:.1f} s', 'cyan')}")
+        status = _cut(f"{frame} {words}", self.terminal.width - 12)
+        self.terminal.write(f"\r\x1b[2K{self.terminal.paint(f'{status}  {now - since:.1f} s', 'cyan')}")
         self._status_shown = True
 
     def _clear_status(self) -> None:
         if self._status_shown:
-            self._terminal.write("\r\x1b[2K")
+            self.terminal.write("\r\x1b[2K")
             self._status_shown = False
 
 

@@ -25,7 +25,7 @@ from deskhand.journal.locks import lock_session
 from deskhand.journal.sessions import find_session, latest_session
 from deskhand.journal.store import Journal
 from deskhand.model.discovery import find_local
-from deskhand.model.endpoint import DEFAULT_MODEL, Endpoint, resolve
+from deskhand.model.endpoint import Endpoint, resolve
 from deskhand.settings import Settings, load_settings
 from deskhand.tools.base import Tool
 from deskhand.tools.built_in import built_in_tools
@@ -84,7 +84,7 @@ async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoin
         endpoint = endpoint or await _endpoint(wanted, settings)
         log.keep_secret(endpoint.api_key, endpoint.auth_token)
         session = await _open_session(wanted, settings, journal, home, tools, session_id)
-        model = wanted.model or session.model or endpoint.model or DEFAULT_MODEL
+        model = wanted.model or session.model or endpoint.model
         mode = wanted.mode or session.mode
         session.watch(attend(Setting(session, endpoint, model, mode, tools, journal)))
         _arm_the_stop_keys(session)
@@ -131,15 +131,21 @@ async def _open_session(
     if session_id is None:
         cwd = _folder(wanted.cwd or Path.cwd())
         session = await Session.create(journal, home, tools, cwd, wanted.mode or settings.mode)
-        lock_session(home.run(), session.id)
+        _lock(home, session.id)
         return session
-    lock_session(home.run(), session_id)
+    _lock(home, session_id)
     session = Session(journal, session_id, home, tools)
     await session.recover()
     if wanted.session is not None and wanted.cwd is not None:
         session.move(_folder(wanted.cwd))
     _folder(session.cwd)
     return session
+
+
+def _lock(home: Home, session_id: str) -> None:
+    """Keep every other process out of the session for as long as this one lives."""
+    if lock_session(home.run(), session_id) is None:
+        raise CannotStart(f"Session {session_id} is at work in another process: wait for its turn to end, or stop it.")
 
 
 def _folder(path: Path) -> Path:

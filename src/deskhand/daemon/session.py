@@ -83,7 +83,8 @@ class Session:
         from deskhand.processes import sweep
 
         spawned = [process for processes in state.spawned.values() for process in processes]
-        sweep(set(state.open_calls), spawned)
+        marks = {(self.id, call) for call in state.open_calls}
+        await asyncio.to_thread(sweep, marks, spawned)
         for use in list(state.open_calls.values()):
             unknown = CallFinished(state.open_turn, use.id, use.name, "interrupted", (Text(UNKNOWN_FATE),))
             self._record.append(unknown)
@@ -103,7 +104,7 @@ class Session:
             return await self._turn
         finally:
             self._turn = None
-            await client.close()
+            client.close()
 
     def cancel(self) -> bool:
         """Stop the running turn, once; it ends as `cancelled` within a second. False: there is none to stop."""

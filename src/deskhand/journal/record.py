@@ -64,7 +64,7 @@ class Record:
 
     async def flush(self) -> None:
         """Wait until all that was appended is durable; raises `JournalError` where it cannot be."""
-        await self._journal.flush()
+        await self._journal.flush(self.session)
 
     def _settled(self, durable: asyncio.Future[Entry], fresh: Mapping[str, tuple[str, bytes]]) -> None:
         for digest in fresh:

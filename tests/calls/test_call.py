@@ -30,6 +30,7 @@ from deskhand.seam.risk import READ, Risk
 from deskhand.settings import LimitSettings
 from deskhand.tools.base import (
     EVERYTHING,
+    NOTHING,
     CallContext,
     Change,
     ImageData,
@@ -50,7 +51,7 @@ class Arguments(msgspec.Struct, forbid_unknown_fields=True):
     number: int | None = None
 
 
-def tool(run: Run, name: str = "probe", risk: Risk = READ, resources: Resources = Resources()) -> Tool[Any]:
+def tool(run: Run, name: str = "probe", risk: Risk = READ, resources: Resources = NOTHING) -> Tool[Any]:
     return Tool(
         name=name,
         description="A probe.",
@@ -229,13 +230,13 @@ def test_partial_output_is_kept_when_the_clock_ends_a_call(tmp_path: Path) -> No
     assert words(finished) == "half\n[ended after 0.1 s without progress]"
 
 
-@pytest.mark.parametrize("round", range(10))
-def test_a_call_that_ends_with_its_deadline_has_one_result(tmp_path: Path, round: int) -> None:
+@pytest.mark.parametrize("attempt", range(10))
+def test_a_call_that_ends_with_its_deadline_has_one_result(tmp_path: Path, attempt: int) -> None:
     """lessons.md 2."""
     limit = 0.05
 
     async def just_so(arguments: Arguments, context: CallContext) -> ToolResult:
-        await asyncio.sleep(limit + (round - 5) * 0.0005)
+        await asyncio.sleep(limit + (attempt - 5) * 0.0005)
         return ToolResult(("done",))
 
     finished = one_call(Bench(tmp_path, [tool(just_so)], shell_quiet=limit))

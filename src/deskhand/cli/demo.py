@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _CONTENT = Path(__file__).parent.parent / "demo"
 _GIT = ("git", "-c", "user.name=Deskhand", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false")
 _GIT_LIMIT = 30.0
-_REHEARSAL = "a rehearsal plays the model: its words are scripted; the HTTP, the tools, the files and the tests are real."
+_REHEARSAL = "a rehearsal plays the model: its words are scripted; HTTP, tools, files and tests are real."
 
 
 def run(arguments: list[str]) -> int:

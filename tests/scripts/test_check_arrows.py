@@ -99,6 +99,11 @@ def test_a_room_that_the_table_does_not_know_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_the_program_that_the_demo_mends_is_not_ours_to_check(tmp_path: Path) -> None:
+    write(tmp_path, "src/deskhand/demo/repository/lease.py", "import deskhand.cli\n")
+    assert check(tmp_path) == (0, [])
+
+
 def test_the_future_import_comes_first_everywhere_but_in_empty_files(tmp_path: Path) -> None:
     write(tmp_path, "tests/test_a.py", '"""Docstring."""\n\nimport json\n')
     write(tmp_path, "scripts/b.py", "print('first')\n")

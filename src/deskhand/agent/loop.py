@@ -12,6 +12,7 @@ import random
 import re
 import traceback
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,23 +149,26 @@ class Loop:
         clock = asyncio.get_running_loop().time
         started = clock()
         said: list[str] = []
+        received: Received | None = None
         body = request.body(self._record.messages(turn.model))
         try:
-            async for event in turn.client.stream(body):
-                match event:
-                    case TextDelta(text):
-                        said.append(text)
-                        turn.show(Said(turn.number, text))
-                    case ThinkingDelta(text):
-                        turn.show(Thought(turn.number, text))
-                    case Received():
-                        return self._record_message(event, turn, clock() - started)
+            async with aclosing(turn.client.stream(body)) as stream:
+                async for event in stream:
+                    match event:
+                        case TextDelta(text):
+                            said.append(text)
+                            turn.show(Said(turn.number, text))
+                        case ThinkingDelta(text):
+                            turn.show(Thought(turn.number, text))
+                        case Received():
+                            received = event
         except asyncio.CancelledError:
             if said:
                 partial = Text("".join(said))
                 self._record.append(MessageReceived(turn.number, turn.model, (partial,), "cancelled"))
             raise
-        raise AssertionError("a stream ends with its message or an error")
+        assert received is not None, "a stream ends with its message or an error"
+        return self._record_message(received, turn, clock() - started)
 
     def _record_message(self, received: Received, turn: Turn, seconds: float) -> MessageReceived:
         if not received.content:

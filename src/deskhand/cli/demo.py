@@ -18,8 +18,8 @@ from deskhand.daemon.local import CannotStart, Wanted, complete, run_turn
 from deskhand.home import HomeError, find_home
 from deskhand.journal.blocks import Text
 from deskhand.journal.store import JournalError
-from deskhand.model.discovery import find_local
-from deskhand.model.endpoint import Endpoint, resolve
+from deskhand.model.discovery import NoEndpoint, find_endpoint
+from deskhand.model.endpoint import Endpoint
 from deskhand.model.errors import EndpointError
 from deskhand.settings import SettingsError, load_settings
 
@@ -80,9 +80,10 @@ async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int
 
 async def _best_endpoint(model: str | None) -> Endpoint | None:
     """Return the endpoint that the user chose, else a local server that answers, else None."""
-    settings = load_settings(find_home().settings).endpoint
-    chosen = resolve(os.environ, settings, model)
-    return chosen or await find_local(os.environ, settings, model)
+    try:
+        return await find_endpoint(os.environ, load_settings(find_home().settings).endpoint, model)
+    except NoEndpoint:
+        return None
 
 
 def _put_our_python_first() -> None:

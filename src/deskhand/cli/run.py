@@ -55,7 +55,7 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
     from deskhand.home import HomeError, find_home
     from deskhand.journal.blocks import Text
     from deskhand.journal.store import JournalError
-    from deskhand.model.endpoint import NoEndpoint
+    from deskhand.model.errors import EndpointError
     from deskhand.settings import SettingsError
 
     wanted = Wanted(
@@ -69,7 +69,7 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
     )
     try:
         ended = complete(run_turn(wanted, find_home(), output.attend))
-    except (CannotStart, HomeError, SettingsError, NoEndpoint, JournalError) as error:
+    except (CannotStart, HomeError, SettingsError, EndpointError, JournalError) as error:
         output.failed(str(error))
         return FAILED
     if ended.error is not None:

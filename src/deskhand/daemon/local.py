@@ -24,8 +24,8 @@ from deskhand.journal.events import Mode, TurnEnded
 from deskhand.journal.locks import lock_session
 from deskhand.journal.sessions import find_session, latest_session
 from deskhand.journal.store import Journal
-from deskhand.model.discovery import find_local
-from deskhand.model.endpoint import Endpoint, resolve
+from deskhand.model.discovery import find_endpoint
+from deskhand.model.endpoint import Endpoint
 from deskhand.settings import Settings, load_settings
 from deskhand.tools.base import Tool
 from deskhand.tools.built_in import built_in_tools
@@ -69,7 +69,7 @@ Attend = Callable[[Setting], Watcher]
 async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None = None) -> TurnEnded:
     """Run one turn to its end, on `endpoint` or on the one that the environment and the settings name.
 
-    Raises `CannotStart`, `HomeError`, `SettingsError`, `NoEndpoint` or `JournalError`, each with one sentence for the
+    Raises `CannotStart`, `HomeError`, `SettingsError`, `EndpointError` (of the endpoint that is named) or `JournalError`, each with one sentence for the
     user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a second one ends the process.
     """
     home.folder()
@@ -81,7 +81,7 @@ async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoin
     try:
         tools = built_in_tools()
         session_id = _existing(wanted, journal)
-        endpoint = endpoint or await _endpoint(wanted, settings)
+        endpoint = endpoint or await find_endpoint(os.environ, settings.endpoint, wanted.model)
         log.keep_secret(endpoint.api_key, endpoint.auth_token)
         session = await _open_session(wanted, settings, journal, home, tools, session_id)
         model = wanted.model or session.model or endpoint.model
@@ -101,10 +101,6 @@ def _with_max_requests(settings: Settings, max_requests: int) -> Settings:
 def complete(work: Coroutine[Any, Any, T]) -> T:
     """Run `work` on an event loop of its own, and do not wait, as `asyncio.run` does, for threads that hang."""
     return asyncio.new_event_loop().run_until_complete(work)
-
-
-async def _endpoint(wanted: Wanted, settings: Settings) -> Endpoint:
-    return resolve(os.environ, settings.endpoint, wanted.model) or await find_local()
 
 
 def _existing(wanted: Wanted, journal: Journal) -> str | None:

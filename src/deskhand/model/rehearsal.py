@@ -9,6 +9,7 @@ a fault with `times` counts, by request.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import time
@@ -22,7 +23,7 @@ from typing import Any, BinaryIO, Self
 import h11
 import msgspec
 
-from deskhand.model.rehearsal_answer import Reply, error_reply, json_reply, step_reply
+from deskhand.model.rehearsal_answer import Reply, check_reasoning, error_reply, json_reply, step_reply
 from deskhand.model.rehearsal_request import RefusalError, attempt_key, read_request
 from deskhand.model.rehearsal_script import Script
 
@@ -127,9 +128,9 @@ class Rehearsal:
         try:
             # asyncio sets TCP_NODELAY on every connection itself.
             self._server = await asyncio.start_server(self._connected, HOST, self.port, limit=_READ_SIZE)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             self._close_record()
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = os.strerror(error.errno or 0)  # asyncio's own text says address and port once more
             raise RehearsalError(f"Cannot listen on {HOST}:{self.port}: {reason}. Choose another port.") from None
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -212,6 +213,7 @@ class Rehearsal:
                     f"The rehearsal has {len(self.script.steps)} steps, and step {request.number} was asked for: "
                     "the script has ended. Give it more steps, or `loop = true`.",
                 )
+            check_reasoning(self.script.step(request.number - 1), request)
             fault = step.fault_of(self._attempt(exchange)) if step.faults else None
             return step_reply(step, request, len(exchange.raw), fault, self.script.manner)
         except RefusalError as refusal:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deskhand.model.rehearsal_request import RefusalError, Request, sign
+from deskhand.model.rehearsal_request import RefusalError, Request, Thinking, ThinkingEnabled, sign
 from deskhand.model.rehearsal_script import PLACEHOLDER, Call, Fault, Manner, Step
 
 MAX_SHOWN = 400
@@ -109,6 +109,23 @@ def _pace(reply: Reply, fault: Fault, manner: Manner) -> None:
         reply.ending, reply.limit = "end", fault.end_after
     elif fault.stall_after is not None:
         reply.ending, reply.limit = "stall", fault.stall_after
+
+
+def check_reasoning(previous: Step | None, request: Request) -> None:
+    """Check that the reasoning before a call came back with the call's result, as the API wants it.
+
+    `previous` is the step whose calls the request answers. Raises `RefusalError`.
+    """
+    if previous is None or not (previous.think and previous.calls):
+        return
+    if not isinstance(request.thinking, ThinkingEnabled) or len(request.messages) < 2:
+        return
+    first = request.messages[-2].blocks[0]
+    if not isinstance(first, Thinking):
+        raise RefusalError(
+            f"messages.{len(request.messages) - 2}.content.0.type: Expected `thinking` or `redacted_thinking`. "
+            "When `thinking` is enabled, a final `assistant` message must start with a thinking block."
+        )
 
 
 def _check_expectations(step: Step, request: Request) -> None:

@@ -233,8 +233,19 @@ def _check_blocks(request: Request) -> None:
             raise RefusalError(f"messages.{index}: all messages must have non-empty content")
         for position, block in enumerate(message.blocks):
             _check_block(block, f"messages.{index}.content.{position}")
-        if isinstance(message.blocks[-1], Thinking | RedactedThinking):
-            raise RefusalError(f"messages.{index}: the final block in an assistant message cannot be `thinking`")
+        _check_reasoning(message, f"messages.{index}")
+
+
+def _check_reasoning(message: Message, where: str) -> None:
+    """Check that reasoning comes first, and before something."""
+    thinks = [isinstance(block, Thinking | RedactedThinking) for block in message.blocks]
+    if thinks[-1]:
+        raise RefusalError(f"{where}: The final block in an assistant message cannot be `thinking`.")
+    if any(thinks) and not thinks[0]:
+        raise RefusalError(
+            f"{where}.content.0: If an assistant message contains any thinking blocks, "
+            "the first block must be `thinking` or `redacted_thinking`."
+        )
 
 
 def _check_block(block: UserBlock | AssistantBlock, where: str) -> None:

@@ -132,9 +132,11 @@ class Script:
     steps: tuple[Step, ...]
 
     def step(self, number: int) -> Step | None:
-        """Return the step of that number, counted from 1; None after the end."""
+        """Return the step of that number, counted from 1; None before the first and after the last."""
+        if number < 1:
+            return None
         if self.manner.loop:
-            return self.steps[(number - 1) % len(self.steps)]
+            number = (number - 1) % len(self.steps) + 1
         return self.steps[number - 1] if number <= len(self.steps) else None
 
 

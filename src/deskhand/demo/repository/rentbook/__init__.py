@@ -1,0 +1,1 @@
+"""When is the rent due, and what is owed?"""

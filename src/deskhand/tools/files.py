@@ -302,24 +302,27 @@ def hunks(pieces: Iterable[tuple[str, str]]) -> tuple[Hunk, ...]:
     """
     found: list[Hunk] = []
     line = 1
-    old = new = ""
+    old: list[str] = []
+    new: list[str] = []
     changed = False
     for before, after in pieces:
-        if before != after:
-            old, new, changed = old + before, new + after, True
-        elif not changed or before.count("\n") > 2 * _CONTEXT:
-            following = _first_lines(before) if changed else ""
+        if before == after and not (changed and before.count("\n") <= 2 * _CONTEXT):
             if changed:
-                found.append(_hunk(line, old + following, new + following))
-            line += (old + before).count("\n")
-            old = new = _last_lines(before if changed else old + before)
-            line -= old.count("\n")
-            changed = False
+                following = _first_lines(before)
+                found.append(_hunk(line, [*old, following], [*new, following]))
+                if len(found) == _MOST_HUNKS:
+                    return tuple(found)
+            line += sum(part.count("\n") for part in (*old, before))
+            context = _last_lines(before if changed else "".join([*old, before]))
+            line -= context.count("\n")
+            old, new, changed = [context], [context], False
         else:
-            old, new = old + before, new + after
+            old.append(before)
+            new.append(after)
+            changed = changed or before != after
     if changed:
         found.append(_hunk(line, old, new))
-    return tuple(found[:_MOST_HUNKS])
+    return tuple(found)
 
 
 def _first_lines(text: str) -> str:
@@ -342,5 +345,6 @@ def _last_lines(text: str) -> str:
     return text[start + 1 :]
 
 
-def _hunk(line: int, old: str, new: str) -> Hunk:
-    return Hunk(line, head_and_tail(old, HUNK_LIMIT)[0], head_and_tail(new, HUNK_LIMIT)[0])
+def _hunk(line: int, old: list[str], new: list[str]) -> Hunk:
+    before, after = (head_and_tail("".join(parts), HUNK_LIMIT)[0] for parts in (old, new))
+    return Hunk(line, before, after)

@@ -131,11 +131,11 @@ def _looks_random(sample: bytes) -> bool:
 
 
 def _single_byte_or_damaged(data: bytes) -> Encoding:
-    """Tell UTF-8 with a few wrong bytes from text in a single-byte encoding."""
+    """Tell UTF-8 with some wrong bytes from text in a single-byte encoding, where UTF-8 hardly occurs by chance."""
     text = data.decode("utf-8", "surrogateescape")
     invalid = sum(1 for _ in re.finditer("[\udc80-\udcff]", text))
     valid = sum(1 for _ in re.finditer("[\u0080-\ud7ff\ue000-\U0010ffff]", text))
-    if valid > invalid:
+    if valid >= invalid:
         return Encoding("utf-8", damaged=True)
     if re.search(rb"[\x80-\x9f]", data) and not re.search(rb"[\x81\x8d\x8f\x90\x9d]", data):
         return Encoding("cp1252")

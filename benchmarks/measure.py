@@ -56,7 +56,11 @@ class Run:
     @property
     def token_ms(self) -> list[float]:
         """For each streamed token: from its sending to its arrival on the standard output."""
-        return [(came - int(sent)) / 1e6 for came, line in self.output for sent in SENT_AT.findall(line)]
+        arrivals: dict[int, int] = {}  # the last line repeats the whole text
+        for came, line in self.output:
+            for sent in SENT_AT.findall(line):
+                arrivals.setdefault(int(sent), came)
+        return [(came - sent) / 1e6 for sent, came in arrivals.items()]
 
 
 def run(command: Callable[[int], list[str]], folder: Path, *, calls: int = 0, tokens: int = 0) -> Run:

@@ -12,7 +12,7 @@ from deskhand.journal.blocks import Image, Text
 from deskhand.journal.events import CallFinished, Event, TurnStarted
 from deskhand.journal.sessions import SessionSummary, summary
 from deskhand.journal.store import Damaged, Journal, JournalError
-from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, transcript
+from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, readable, transcript
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 """A line that opens a fenced block, or may close one (CommonMark 0.31, section 4.5)."""
@@ -54,7 +54,7 @@ def markdown(journal: Journal, session: str) -> Iterator[str]:
     """
     yield _heading(summary(journal, session))
     for step in transcript(journal.rows(session)):
-        yield "\n" + _markdown_step(step) + "\n"
+        yield "\n" + readable(_markdown_step(step))
 
 
 def _line(record: dict[str, object]) -> str:
@@ -73,7 +73,7 @@ def _heading(session: SessionSummary) -> str:
     return (
         f"# {_one_line(session.title) or session.id}\n\n"
         f"- session: {session.id}\n- folder: {_one_line(session.cwd)}\n"
-        f"- from {_when(session.created)} to {_when(session.updated)}\n"
+        f"- from {_when(session.created)} to {_when(session.updated)}"
     )
 
 
@@ -126,7 +126,7 @@ def _fenced(text: str, language: str = "") -> str:
     """Return `text` as a code block whose fence is longer than any run of backticks inside."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
+    return f"{fence}{language}\n{text.removesuffix(chr(10))}\n{fence}"
 
 
 def _quoted(text: str) -> str:

@@ -25,6 +25,7 @@ from deskhand.journal.events import (
     decode,
 )
 from deskhand.journal.store import UNREADABLE, Journal
+from deskhand.journal.transcript import readable
 
 OPEN, CLOSE = "\x02", "\x03"
 """Around each match in a hit's snippet; searched texts hold no control characters themselves."""
@@ -47,8 +48,6 @@ _MOST_WORDS = 50
 _AROUND = 40
 """Characters that a snippet shows on either side of the match, where events are read through."""
 
-_NOISE = {code: " " for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
-
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -67,14 +66,15 @@ def search(journal: Journal, query: str, limit: int = 20) -> list[Hit]:
     A query without letters and digits is looked for as it is. Raises `JournalError` where the journal cannot
     be read, and nothing else, whatever the query.
     """
-    words = [word for word in _readable(query).split() if any(map(str.isalnum, word))][:_MOST_WORDS]
+    # encoded and decoded, because bytes on a command line that are no text become what SQLite refuses
+    given = readable(query.encode("utf-8", "replace").decode()).split()
+    words = [word for word in given if any(map(str.isalnum, word))][:_MOST_WORDS]
     if words:
-        with suppress(
-            sqlite3.DatabaseError
-        ):  # no FTS5, a read-only or full disk, a long write elsewhere, a damaged index
+        # no FTS5, a read-only or full disk, a long write elsewhere, a damaged index: none is a reason not to find
+        with suppress(sqlite3.DatabaseError):
             _catch_up(journal.connection)
             return _look_up(journal.connection, words, limit)
-    return read_through(journal, words or _readable(query).split(), limit)
+    return read_through(journal, words or given, limit)
 
 
 def read_through(journal: Journal, words: list[str], limit: int) -> list[Hit]:
@@ -142,7 +142,7 @@ def _last_indexed(connection: sqlite3.Connection) -> int:
 
 def _text_of_row(data: bytes) -> str:
     with suppress(*UNREADABLE):
-        return _readable(_text(decode(data)))
+        return readable(_text(decode(data)))
     return ""
 
 
@@ -169,11 +169,6 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
     elif isinstance(value, str | int | float):
         yield str(value)
-
-
-def _readable(text: str) -> str:
-    """Return `text` without control characters, and without what is no character (a file name's stray bytes)."""
-    return text.encode("utf-8", "replace").decode().translate(_NOISE)
 
 
 def _snippet(text: str, start: int, end: int) -> str:

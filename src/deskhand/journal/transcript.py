@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,16 @@ from deskhand.journal.events import (
     TurnStarted,
 )
 from deskhand.journal.store import Damaged
+
+_NOT_FOR_READING = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
+"""Colours and commands of terminals (ECMA-48), and control characters but for tab and newline."""
+
+
+def readable(text: str) -> str:
+    """Return what a reader of `text` would see of it."""
+    return _NOT_FOR_READING.sub("", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,11 @@ def open_log(folder: Path) -> None:
     _path = folder / "daemon.log"
 
 
+def path() -> Path | None:
+    """Return where the log is, if it is open."""
+    return _path
+
+
 def keep_secret(*secrets: str | None) -> None:
     """Never let these strings into a log."""
     _secrets.update(secret for secret in secrets if secret and len(secret) >= 6)

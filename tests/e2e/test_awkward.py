@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import Deskhand, RunningRehearsal, ScriptSource
 
 Rehearse = Callable[[ScriptSource], RunningRehearsal]
 
-PYTHON = "python3 -c \"import sys; o=sys.stdout.buffer; {}\""
+PYTHON = 'python3 -c "import sys; o=sys.stdout.buffer; {}"'
 
 
 def last_result(model: RunningRehearsal) -> str:
@@ -56,7 +57,10 @@ def test_names_of_every_kind_are_read_edited_and_written(
                 "expect": {"result": "before", "error": False},
                 "call": {"tool": "edit", "arguments": {"path": name, "old": "before", "new": "after"}},
             },
-            {"expect": {"error": False}, "call": {"tool": "write", "arguments": {"path": f"sub/{name}", "content": "new"}}},
+            {
+                "expect": {"error": False},
+                "call": {"tool": "write", "arguments": {"path": f"sub/{name}", "content": "new"}},
+            },
             {"expect": {"error": False}, "say": "ok"},
         ]
     )

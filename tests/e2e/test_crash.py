@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import Deskhand, RunningRehearsal, ScriptSource
 
 from deskhand.journal.events import CallFinished, CallStarted, TurnEnded, TurnStarted
 from deskhand.journal.sessions import latest_session
 from deskhand.journal.store import Journal
+from support import Deskhand, RunningRehearsal, ScriptSource
 
 Rehearse = Callable[[ScriptSource], RunningRehearsal]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import Deskhand, RunningRehearsal, ScriptSource
 
 Rehearse = Callable[[ScriptSource], RunningRehearsal]
@@ -245,7 +247,7 @@ def test_the_prefix_of_each_request_is_the_bytes_of_the_one_before(rehearsal: Re
         return json.dumps(body).replace(', "cache_control": {"type": "ephemeral"}', "")
 
     bodies = [bare(exchange.body) for exchange in model.messages]
-    for before, after in zip(bodies, bodies[1:], strict=False):
+    for before, after in itertools.pairwise(bodies):
         assert after.startswith(before.removesuffix("]}"))
     first = model.messages[0].body
     assert first["system"][-1]["cache_control"]

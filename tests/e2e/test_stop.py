@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support import Deskhand, RunningRehearsal, ScriptSource
 
 Rehearse = Callable[[ScriptSource], RunningRehearsal]

@@ -18,6 +18,7 @@ COMMANDS = {
     "rehearse": ("deskhand.cli.rehearse", "serve a scripted model on loopback"),
 }
 
+FAILED = 1
 USAGE = 2
 STOPPED = 130
 
@@ -47,12 +48,26 @@ def entry() -> None:
         code = usage.code if isinstance(usage.code, int) else USAGE
     except KeyboardInterrupt:
         code = STOPPED
+    except Exception as fault:  # a bug of ours: the user gets a sentence, the log the rest
+        code = _own_up(fault)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             continue  # nobody reads it any more
     os._exit(code)
+
+
+def _own_up(fault: Exception) -> int:
+    import traceback
+
+    from deskhand import log
+    from deskhand.cli.terminal import complain
+
+    log.write("".join(traceback.format_exception(fault)))
+    where = f" The log has the details: {log.path()}." if log.path() else ""
+    complain(f"A fault in Deskhand itself ended this: {type(fault).__name__}: {fault}.{where}")
+    return FAILED
 
 
 def _help() -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from deskhand.agent.live import Live, Restarted, Said, Thought
 from deskhand.cli.output import Summary, retry_sentence
@@ -26,6 +27,7 @@ from deskhand.journal.events import (
 if TYPE_CHECKING:
     from deskhand.daemon.local import Setting
     from deskhand.daemon.session import Watcher
+    from deskhand.tools.base import Tool
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK = 0.1
@@ -40,6 +42,7 @@ class ScreenOutput:
     def __init__(self, terminal: Terminal) -> None:
         self.summary = Summary()
         self.terminal = terminal
+        self.tools: Mapping[str, Tool[Any]] = {}
         self._text = _Wrapped(terminal)
         self._titles: dict[str, str] = {}
         self._running: dict[str, float] = {}
@@ -50,12 +53,12 @@ class ScreenOutput:
     def attend(self, setting: Setting) -> Watcher:
         """See `Output`."""
         self.summary.session_id = setting.session.id
-        self._tools = setting.tools
+        self.tools = setting.tools
         mode = self.terminal.paint(setting.mode, *(("red", "bold") if setting.mode == "bypass" else ("dim",)))
         facts = safe(f"{setting.model} · {setting.endpoint.source} · {setting.session.cwd} ·")
         self._line(f"{self.terminal.paint('deskhand', 'bold')} {self.terminal.paint(facts, 'dim')} {mode}")
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
-        return self._news
+        return self.news
 
     def ended(self, ended: TurnEnded, sentence: str | None) -> None:
         """See `Output`."""
@@ -81,7 +84,8 @@ class ScreenOutput:
         self._text.close()
         complain(sentence)
 
-    def _news(self, news: Entry | Live) -> None:
+    def news(self, news: Entry | Live) -> None:
+        """Show what happens in the turn."""
         self.summary.add(news)
         self._clear_status()
         match news:
@@ -104,7 +108,7 @@ class ScreenOutput:
                 self._text.close()
                 for block in message.content:
                     if isinstance(block, ToolUse):
-                        self._titles[block.id] = safe(title(block, self._tools.get(block.name))).replace("\n", " ")
+                        self._titles[block.id] = safe(title(block, self.tools.get(block.name))).replace("\n", " ")
             case CallStarted() as started:
                 self._running[started.call] = time.monotonic()
             case CallFinished() as finished:

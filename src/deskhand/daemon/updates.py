@@ -58,9 +58,8 @@ class Updates:
         match entry.event:
             case MessageReceived() as message:
                 yield from (self._call(block) for block in message.content if isinstance(block, ToolUse))
-                yield {"sessionUpdate": "usage_update", "used": message.usage.total, "size": 0} | _meta(
-                    usage=_usage(message.usage)
-                )
+                # ACP's own `usage_update` must give the size of the context, which no endpoint has told us.
+                yield {"sessionUpdate": "session_info_update"} | _meta(usage=_usage(message.usage))
             case CallStarted() as started:
                 yield {
                     "sessionUpdate": "tool_call_update",

@@ -152,7 +152,7 @@ def test_huge_arguments_come_whole_and_in_a_bounded_number_of_events(rehearsal: 
 
 
 def test_placeholders_give_the_step_and_what_a_result_held(rehearsal: Start) -> None:
-    steps = [
+    steps: list[Message] = [
         {"call": {"tool": "bash", "arguments": {"command": "true {{step}}"}}},
         {"say": "Job {{result:job (\\d+)}} in step {{step}}: {{result:d.ne}}, {{this}} stays."},
     ]
@@ -372,13 +372,19 @@ def test_an_answer_can_be_empty(rehearsal: Start) -> None:
         assert [event["type"] for event in client.stream()] == ["message_start", "message_delta", "message_stop"]
 
 
-def test_an_answer_can_be_a_web_page(rehearsal: Start) -> None:
-    with Client(
-        rehearsal([{"fault": {"content_type": "text/html", "status": 502, "message": "Bad Gateway"}}])
-    ) as client:
+def test_an_answer_can_be_another_body_of_another_type(rehearsal: Start) -> None:
+    page = {"status": 502, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"}
+    with Client(rehearsal([{"say": "a", "fault": page}])) as client:
         response = client.send(stream=True)
         assert (response.status, response.getheader("content-type")) == (502, "text/html")
-        assert b"<h1>Bad Gateway</h1>" in response.read()
+        assert response.read() == b"<h1>Bad Gateway</h1>"
+
+
+def test_a_true_answer_can_have_the_wrong_type(rehearsal: Start) -> None:
+    with Client(rehearsal([{"say": "a", "fault": {"content_type": "text/plain"}}])) as client:
+        response = client.send(stream=True)
+        assert response.getheader("content-type") == "text/plain"
+        assert decode_events(response.read())[-1]["type"] == "message_stop"
 
 
 def test_an_event_can_be_broken_json(rehearsal: Start) -> None:

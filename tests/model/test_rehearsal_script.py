@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deskhand.model.rehearsal_script import Fault, ScriptError, Step, build_script, load_script, parse_script
+from deskhand.model.rehearsal_script import NO_FAULT, Fault, ScriptError, Step, build_script, load_script, parse_script
 
 
 def test_a_script_is_read_with_its_manner_steps_and_calls(tmp_path: Path) -> None:
@@ -107,4 +107,4 @@ def test_each_fault_is_met_as_often_as_it_says_and_in_order(times: list[int], la
     step = Step(say="a", fault=tuple(faults))
     met = [step.fault_of(attempt) for attempt in range(1, sum(times) + 3)]
     expected = [fault for fault in faults[: len(times)] for _ in range(fault.times or 0)]
-    assert met == expected + [faults[-1] if lasting else None] * 2
+    assert met == expected + [faults[-1] if lasting else NO_FAULT] * 2

@@ -25,7 +25,7 @@ import msgspec
 
 from deskhand.model.rehearsal_answer import Reply, check_reasoning, error_reply, json_reply, step_reply
 from deskhand.model.rehearsal_request import RefusalError, attempt_key, read_request
-from deskhand.model.rehearsal_script import Script
+from deskhand.model.rehearsal_script import NO_FAULT, Script
 
 HOST = "127.0.0.1"
 MAX_BODY = 32 * 1024 * 1024
@@ -214,7 +214,7 @@ class Rehearsal:
                     "the script has ended. Give it more steps, or `loop = true`.",
                 )
             check_reasoning(self.script.step(request.number - 1), request)
-            fault = step.fault_of(self._attempt(exchange)) if step.faults else None
+            fault = step.fault_of(self._attempt(exchange)) if step.faults else NO_FAULT
             return step_reply(step, request, len(exchange.raw), fault, self.script.manner)
         except RefusalError as refusal:
             return error_reply(400, str(refusal))

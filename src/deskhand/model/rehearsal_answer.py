@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from deskhand.model.rehearsal_request import RefusalError, Request, Thinking, ThinkingEnabled, sign
-from deskhand.model.rehearsal_script import PLACEHOLDER, Call, Fault, Manner, Step
+from deskhand.model.rehearsal_script import NO_FAULT, PLACEHOLDER, Call, Fault, Manner, Step
 
 MAX_SHOWN = 400
 MAX_PIECES = 2_000
@@ -62,31 +62,31 @@ def json_reply(what: str, body: Any) -> Reply:
     return Reply(200, [msgspec.json.encode(body)], what)
 
 
-def step_reply(step: Step, request: Request, size: int, fault: Fault | None, manner: Manner) -> Reply:
+def step_reply(step: Step, request: Request, size: int, fault: Fault, manner: Manner) -> Reply:
     """Return the answer of `step` to a request of `size` bytes.
 
     Raises `RefusalError` where the request does not show what the step expects.
     """
     _check_expectations(step, request)
-    reply = _faulty_reply(fault, request) if fault else None
-    if reply is None:
-        message = _message(step, request, size, empty=fault is not None and fault.empty)
-        what = _summary(step) if fault is None else f"{_summary(step)}, with {_name(fault)}"
-        if request.stream:
-            reply = Reply(200, _damaged(_events(message), fault), what, "text/event-stream; charset=utf-8")
-        else:
-            reply = json_reply(what, message)
-    _pace(reply, fault or Fault(), manner)
+    reply = _replacement(fault, request) or _answer(step, request, size, fault)
+    reply.content_type = fault.content_type or reply.content_type
+    _pace(reply, fault, manner)
     return reply
 
 
-def _faulty_reply(fault: Fault, request: Request) -> Reply | None:
+def _answer(step: Step, request: Request, size: int, fault: Fault) -> Reply:
+    message = _message(step, request, size, empty=fault.empty)
+    what = _summary(step) if fault is NO_FAULT else f"{_summary(step)}, with {_name(fault)}"
+    if request.stream:
+        return Reply(200, _damaged(_events(message), fault), what, "text/event-stream; charset=utf-8")
+    return json_reply(what, message)
+
+
+def _replacement(fault: Fault, request: Request) -> Reply | None:
     """Return what is answered in place of the message, if anything is."""
     name = f"step {request.number} with {_name(fault)}"
-    if fault.content_type is not None:
-        heading = fault.message or "This is not the endpoint that you are looking for"
-        page = f"<html><body><h1>{heading}</h1></body></html>"
-        reply = Reply(fault.status or 200, [page.encode()], name, fault.content_type)
+    if fault.body is not None:
+        reply = Reply(fault.status or 200, [fault.body.encode()], name)
     elif fault.status is not None:
         reply = error_reply(fault.status, fault.message or f"This failure is rehearsed, in {name}.", fault.type)
     else:
@@ -271,10 +271,8 @@ def _cut(text: str, size: int) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _damaged(events: list[bytes], fault: Fault | None) -> list[bytes]:
+def _damaged(events: list[bytes], fault: Fault) -> list[bytes]:
     """Return the events with what the fault does to one of them."""
-    if fault is None:
-        return events
     middle = len(events) // 2
     if fault.stream_error is not None:
         error = {"type": fault.stream_error, "message": fault.message or "This failure is rehearsed."}

@@ -73,6 +73,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str | None = None
     message: str | None = None
     retry_after: float | str | None = None
+    body: str | None = None
     content_type: str | None = None
     empty: bool = False
     malformed: bool = False
@@ -81,6 +82,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     end_after: Size | None = None
     stall_after: Size | None = None
     hang: bool = False
+
+
+NO_FAULT = Fault()
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,13 +109,13 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The faults, in the order in which attempts meet them."""
         return (self.fault,) if isinstance(self.fault, Fault) else self.fault
 
-    def fault_of(self, attempt: int) -> Fault | None:
-        """Return the fault that the attempt meets, counted from 1, if any."""
+    def fault_of(self, attempt: int) -> Fault:
+        """Return the fault that the attempt meets, counted from 1; `NO_FAULT` where it meets none."""
         for fault in self.faults:
             if fault.times is None or attempt <= fault.times:
                 return fault
             attempt -= fault.times
-        return None
+        return NO_FAULT
 
 
 class Manner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Ste
 
 _UNCUT = 10_000
 """The width of what is no terminal: a program that reads a list wants whole titles."""
+_ROOM_FOR_FOLDERS = 80
+"""The width from which on folders are shown; a narrow terminal has room for titles only."""
 _RESULT_LINES = 12
 _AGES = ((86_400, "day"), (3_600, "hour"), (60, "min"))
 
@@ -22,30 +24,21 @@ _AGES = ((86_400, "day"), (3_600, "hour"), (60, "min"))
 def table(sessions: list[SessionSummary], terminal: Terminal, now: float) -> Iterable[str]:
     """Yield the lines of a table that fits the terminal: folders lose their beginning, titles their end."""
     width = terminal.width if terminal.interactive else _UNCUT
-    rows = [
+    rows = [("SESSION", "UPDATED", "TURNS", "FOLDER", "TITLE")]
+    rows += [
         (session.id, _age(now - session.updated), str(session.turns), _short(session.cwd), one_line(session.title))
         for session in sessions
     ]
-    heads = ("SESSION", "UPDATED", "TURNS", "FOLDER", "TITLE")
-    widths = [max(_columns(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
-    widths[3] = min(widths[3], max(12, width // 4))
-    widths[4] = max(10, width - sum(widths[:4]) - 2 * 4)
-    yield terminal.paint(_row(heads, widths), "bold")
-    for row in rows:
-        yield _row(row, widths)
-
-
-def _row(cells: tuple[str, ...], widths: list[int]) -> str:
-    session, updated, turns, folder, title = cells
-    return "  ".join(
-        (
-            _padded(session, widths[0]),
-            _padded(updated, widths[1]),
-            turns.rjust(widths[2]),
-            _padded(_cut_left(folder, widths[3]), widths[3]),
-            _cut(title, widths[4]),
-        )
-    ).rstrip()
+    id_width, age_width, turns_width, folder_width, _ = (
+        max(map(_columns, column)) for column in zip(*rows, strict=True)
+    )
+    folder_width = min(folder_width, width // 4)
+    for index, (session, age, turns, folder, title) in enumerate(rows):
+        line = f"{_padded(session, id_width)}  {_padded(age, age_width)}  {turns:>{turns_width}}  "
+        if width >= _ROOM_FOR_FOLDERS:
+            line += _padded(_cut_left(folder, folder_width), folder_width) + "  "
+        line += _cut(title, width - _columns(line))
+        yield terminal.paint(line, "bold") if index == 0 else line
 
 
 def shown(step: Step, terminal: Terminal) -> str:
@@ -138,13 +131,14 @@ def _padded(text: str, columns: int) -> str:
 
 def _cut(text: str, columns: int) -> str:
     """Return the beginning of `text` that fits."""
-    if _columns(text) <= columns:
-        return text
     taken = 0
+    fits = 0
     for index, character in enumerate(text):
         taken += _columns_of(character)
-        if taken >= columns:
-            return text[:index] + "…"
+        if taken > columns:
+            return text[:fits] + "…" if columns > 0 else ""
+        if taken < columns:
+            fits = index + 1
     return text
 
 

@@ -311,7 +311,10 @@ def test_reasoning_must_come_back_with_the_results_of_its_calls(rehearsal: Start
     assert "must start with a thinking block" in lost[1]["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": "\xff"}', b'{"model": "\\ud800"}', b"\0"])
+DEEP = b'{"model":"m","max_tokens":1,"metadata":{"a":' + b"[" * 100_000
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"model": "\xff"}', b'{"model": "\\ud800"}', b"\0", DEEP])
 def test_a_body_that_is_no_request_is_refused(rehearsal: Start, body: bytes) -> None:
     with Client(rehearsal([{"say": "a"}])) as client:
         client.http.request("POST", "/v1/messages", body, VERSION)

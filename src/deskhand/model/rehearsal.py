@@ -68,7 +68,7 @@ class Exchange:
         """Return the exchange as one line of a record; a body that is not JSON becomes text."""
         try:
             body = msgspec.json.decode(self.raw) if self.raw else None
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             body = self.raw.decode("utf-8", "replace")
         fields = {
             "at": self.at,
@@ -176,8 +176,11 @@ class Rehearsal:
         """Record a request, now that its answer is out."""
         exchange.answered_at = exchange.answered_at or time.time()
         if self._record is not None:
-            self._record.write(exchange.as_json())
-            self._record.flush()
+            try:
+                self._record.write(exchange.as_json())
+                self._record.flush()
+            except OSError as error:
+                exchange.answer += f" (not recorded: {error.strerror})"
         if self._observe is not None:
             self._observe(exchange)
 

@@ -198,7 +198,7 @@ def read_request(body: bytes) -> Request:
         request = _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise RefusalError(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusalError(f"The request body is not valid JSON: {error}") from None
     _check_roles(request.messages)
     _check_blocks(request)

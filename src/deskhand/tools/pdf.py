@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deskhand.tools.base import ToolError
+from deskhand.tools.text import visible
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -84,7 +85,9 @@ def _pages(reader: PdfReader, first: int, last: int) -> list[str]:
         if pages and time.monotonic() > end:
             break
         try:
-            pages.append(reader.pages[number - 1].extract_text().strip())
+            text = reader.pages[number - 1].extract_text().strip()
+            # Its fonts may map to half a surrogate pair, which no JSON can hold.
+            pages.append(visible(text.encode("utf-8", "replace").decode()))
         except Exception as error:  # one broken page must not hide the others
             pages.append(f"[this page cannot be read: {_short(error)}]")
     return pages

@@ -190,8 +190,8 @@ def sync(uv: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("UV_PROJECT_ENVIRONMENT", "VIRTUAL_ENV")}
     if has_certificates():
         environment.setdefault("UV_SYSTEM_CERTS", "1")  # uv's own list lacks the authority of a company's proxy
-    command = [uv, "sync", "--frozen", "--extra", "all", "--group", "dev", "--python", sys.executable]
-    print("Installing the packages of uv.lock into .venv ...", flush=True)
+    command = [uv, "sync", "--quiet", "--frozen", "--extra", "all", "--group", "dev", "--python", sys.executable]
+    print("Installing the packages of uv.lock into .venv (45 MB, once) ...", flush=True)
     try:
         subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, timeout=SYNC_SECONDS, check=True)
     except subprocess.TimeoutExpired:

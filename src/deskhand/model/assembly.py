@@ -47,12 +47,15 @@ class Received(msgspec.Struct, frozen=True):
 StreamEvent = TextDelta | ThinkingDelta | CallDelta | Received
 
 _Kind = Literal["text", "thinking", "redacted_thinking", "tool_use", "unknown"]
-_KINDS: dict[object, _Kind] = {
+_KINDS: dict[str, _Kind] = {
     "text": "text",
     "thinking": "thinking",
     "redacted_thinking": "redacted_thinking",
     "tool_use": "tool_use",
 }
+_MOST_TOKENS = 2**53
+_DEEPEST = 100
+"""Levels of JSON. Beyond some hundreds, what could be read here could not be read back from the journal."""
 _CUT_SHORT = ("max_tokens", "model_context_window_exceeded")
 _USAGE_FIELDS = Usage.__struct_fields__
 
@@ -141,14 +144,14 @@ class MessageAssembler:
     def _count(self, usage: object) -> None:
         """Counts are cumulative, and some servers know them only at the start or only at the end."""
         for name, value in _object(usage).items():
-            if name in _USAGE_FIELDS and isinstance(value, int):
+            if name in _USAGE_FIELDS and type(value) is int and value <= _MOST_TOKENS:
                 self._usage[name] = max(self._usage.get(name, 0), value)
 
     def _open(self, index: int | None, content: dict[str, Any]) -> TextDelta | ThinkingDelta | CallDelta | None:
         self.begun = True
         if content.get("type") is None:
             return None  # its first delta will say what it is
-        block = _Block(_KINDS.get(content.get("type"), "unknown"), content)
+        block = _Block(_KINDS.get(_string(content.get("type")), "unknown"), content)
         block.number = sum(other.kind == "tool_use" for other in self._blocks)
         if index is None:
             index = max(self._current, default=-1) + 1
@@ -234,6 +237,17 @@ def whole_characters(text: str) -> str:
     return text
 
 
+def is_too_deep(value: dict[str, Any]) -> bool:
+    """Say whether lists and objects in `value` are nested beyond all use."""
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        inner = (part for outer in level for part in (outer.values() if isinstance(outer, dict) else outer))
+        level = [part for part in inner if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
+
+
 def _made(block: _Block, *, cut: bool) -> MessageBlock | None:
     """Return the finished block, or None where there is nothing in it. `cut`: a limit ended the message in it."""
     match block.kind:
@@ -252,19 +266,18 @@ def _made(block: _Block, *, cut: bool) -> MessageBlock | None:
 
 def _call(block: _Block, *, cut: bool) -> ToolUse:
     name, call = _string(block.content.get("name")), _string(block.content.get("id"))
-    raw = block.joined
-    given = block.content.get("input")
+    raw, given = block.joined, block.content.get("input")
     if not raw.strip() and given:  # some servers send the arguments whole, at the start
-        if isinstance(given, dict):
-            return ToolUse(call, name, given)
         raw = given if isinstance(given, str) else msgspec.json.encode(given).decode()
     if not raw.strip() and not cut:
         return ToolUse(call, name, {})
     try:
         arguments = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict) or is_too_deep(arguments):
         return ToolUse(call, name, {}, malformed=raw)
-    return ToolUse(call, name, arguments) if isinstance(arguments, dict) else ToolUse(call, name, {}, malformed=raw)
+    return ToolUse(call, name, arguments)
 
 
 def _object(value: object) -> dict[str, Any]:

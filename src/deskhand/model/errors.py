@@ -290,8 +290,8 @@ def _refined(status: int | None, body: dict[str, Any]) -> tuple[ErrorKind, str, 
     kind = ""
     text: Any = ""
     if isinstance(error, dict):
-        kind = next((told for name in ("type", "code") if (told := error.get(name)) in _BY_TYPE), "")
-        text = next((told for name in ("message", "detail") if (told := error.get(name))), "")
+        kind = next((told for name in ("type", "code") if (told := str(error.get(name))) in _BY_TYPE), "")
+        text = next((said for name in ("message", "detail") if (said := error.get(name))), "")
     else:
         text = error
     if not isinstance(text, str):

@@ -41,23 +41,26 @@ class Response:
         self._connection = connection
         self._encoding = self.headers.get("content-encoding", "").strip().lower()
         self._decoder: zlib._Decompress | None = None
+        self._over = False
 
     async def receive(self, timeout: float) -> bytes:
         """Return the next piece of the body, b"" at its end. `timeout` is in seconds, for each wait on the wire.
 
         Raises `TransportError`: `idle`, `dropped`, or `encoding`.
         """
-        while True:
+        while not self._over:
             if self._decoder is not None and self._decoder.unconsumed_tail:
                 return self._decoded(self._decoder.unconsumed_tail)
             event = await self._connection.event(timeout)
             if not isinstance(event, h11.Data):
-                return b""
+                self._over = True
+                break
             data = bytes(event.data)
             if self._encoding not in ("", "identity"):
                 data = self._decoded(data)
             if data:
                 return data
+        return b""
 
     async def read(self, timeout: float, cap: int = ERROR_BODY_CAP) -> bytes:
         """Return the body, or what has come of it when `timeout` seconds, `cap` bytes or the connection end it."""
@@ -243,6 +246,8 @@ class _Connection:
                 await self.event(0)
             self._wire.start_next_cycle()
         except (TransportError, h11.LocalProtocolError):
+            return False
+        if self._wire.trailing_data[0]:
             return False
         try:
             async with asyncio.timeout(0):

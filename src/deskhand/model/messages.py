@@ -23,6 +23,7 @@ from deskhand.model.assembly import (
     TextDelta,
     ThinkingDelta,
     events_of,
+    is_too_deep,
     whole_characters,
 )
 from deskhand.model.connect import TransportError
@@ -160,8 +161,8 @@ class MessagesClient:
             parsed: Any = _decode(data)
         except (ValueError, RecursionError):
             parsed = None
-        if not isinstance(parsed, dict):
-            raise failure("malformed", self.endpoint, f"not a JSON object: {data[:200]}")
+        if not isinstance(parsed, dict) or is_too_deep(parsed):
+            raise failure("malformed", self.endpoint, f"not a JSON object that makes sense: {data[:200]}")
         return parsed
 
 

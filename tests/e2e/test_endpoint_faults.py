@@ -65,8 +65,9 @@ def test_a_stream_of_the_wrong_content_type_is_still_a_stream(rehearsal: Rehears
 
 def test_a_failed_turn_is_kept_and_the_next_prompt_goes_on(rehearsal: Rehearse, deskhand: Deskhand) -> None:
     """lessons.md 8: one failure poisons nothing."""
-    model = rehearsal([{"say": "Now it works.", "fault": {"status": 401, "times": 1}}])
-    assert deskhand("run", "first", endpoint=model.url).code == 1
+    broken = rehearsal([{"say": "x", "fault": {"status": 401}}])
+    assert deskhand("run", "first", endpoint=broken.url).code == 1
+    model = rehearsal([{"say": "Now it works."}])
     ran = deskhand("run", "--continue", "second", endpoint=model.url)
     assert (ran.code, ran.stdout) == (0, "Now it works.\n")
     texts = [block["text"] for block in model.messages[-1].body["messages"][0]["content"]]

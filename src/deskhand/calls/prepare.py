@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from deskhand import log
 from deskhand.calls.clock import Limits, limits_for
 from deskhand.journal.blocks import ToolUse
 from deskhand.seam.risk import Risk
@@ -59,6 +61,11 @@ def prepare(use: ToolUse, tools: Mapping[str, Tool[Any]], cwd: Path, settings: L
         return Rejected(use, f"Invalid arguments for {tool.name}: {error}. {_signature(tool)}")
     except ToolError as error:
         return Rejected(use, str(error))
+    except Exception as fault:  # a bug of ours costs this call, not the turn
+        log.write("".join(traceback.format_exception(fault)))
+        return Rejected(
+            use, f"{tool.name} could not judge this call ({type(fault).__name__}: {fault}); it did not run."
+        )
 
 
 def _no_such_tool(name: str, tools: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"deskhand {__version__}\n")
         return 0
     if name not in COMMANDS:
-        sys.stderr.write(f"deskhand: there is no command {name!r}{_meant(name)}. `deskhand --help` lists them.\n")
+        sys.stderr.write(f"deskhand: there is no command {name!r}{_meant(name)} `deskhand --help` lists them.\n")
         return USAGE
     module = importlib.import_module(COMMANDS[name][0])
     code: int = module.run(arguments[1:])
@@ -89,4 +89,4 @@ def _meant(name: str) -> str:
     import difflib
 
     close = difflib.get_close_matches(name, COMMANDS, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {close[0]!r}?" if close else "."

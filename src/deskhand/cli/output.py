@@ -36,11 +36,17 @@ class Summary:
     """What a turn comes to, collected from its events."""
 
     session_id: str | None = None
+    mode: str = "auto"
     text: str = ""
     calls: list[dict[str, Any]] = field(default_factory=list)
     denied: list[dict[str, Any]] = field(default_factory=list)
     undecided: bool = False
     """The last calls were refused for want of somebody to ask: the task could not be brought to its end."""
+
+    def begin(self, setting: Setting) -> None:
+        """Note what the turn begins with."""
+        self.session_id = setting.session.id
+        self.mode = setting.mode
 
     def add(self, news: Entry | Live) -> None:
         """Take the turn's next event into account."""
@@ -53,11 +59,12 @@ class Summary:
             case MessageReceived() as message:
                 self.text = plain_text(message.content)
             case CallFinished() as call:
-                self.undecided = call.outcome == "refused"
+                refused = call.outcome == "refused"
+                self.undecided = refused and self.mode != "plan"  # in plan mode it is the user who said no, beforehand
                 self.calls.append(
                     {"id": call.call, "tool": call.tool, "outcome": call.outcome, "seconds": call.seconds}
                 )
-                if self.undecided:
+                if refused:
                     reason = " ".join(block.text for block in call.content if isinstance(block, Text))
                     self.denied.append({"id": call.call, "tool": call.tool, "reason": reason})
 
@@ -100,7 +107,7 @@ class _Collecting:
 
     def attend(self, setting: Setting) -> Watcher:
         """See `Output`."""
-        self.summary.session_id = setting.session.id
+        self.summary.begin(setting)
         return self._news
 
     def _news(self, news: Entry | Live) -> None:

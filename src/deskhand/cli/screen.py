@@ -52,7 +52,7 @@ class ScreenOutput:
 
     def attend(self, setting: Setting) -> Watcher:
         """See `Output`."""
-        self.summary.session_id = setting.session.id
+        self.summary.begin(setting)
         self.tools = setting.tools
         mode = self.terminal.paint(setting.mode, *(("red", "bold") if setting.mode == "bypass" else ("dim",)))
         facts = safe(f"{setting.model} · {setting.endpoint.source} · {setting.session.cwd} ·")

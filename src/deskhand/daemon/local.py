@@ -69,8 +69,9 @@ Attend = Callable[[Setting], Watcher]
 async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None = None) -> TurnEnded:
     """Run one turn to its end, on `endpoint` or on the one that the environment and the settings name.
 
-    Raises `CannotStart`, `HomeError`, `SettingsError`, `EndpointError` (of the endpoint that is named) or `JournalError`, each with one sentence for the
-    user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a second one ends the process.
+    Raises `CannotStart`, `HomeError`, `SettingsError`, `EndpointError` (where the endpoint cannot even be asked) or
+    `JournalError`, each with one sentence for the user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a
+    second one ends the process.
     """
     home.folder()
     settings = load_settings(home.settings)
@@ -126,7 +127,7 @@ async def _open_session(
 ) -> Session:
     if session_id is None:
         cwd = _folder(wanted.cwd or Path.cwd())
-        session = await Session.create(journal, home, tools, cwd, wanted.mode or settings.mode)
+        session = Session.create(journal, home, tools, cwd, wanted.mode or settings.mode)
         _lock(home, session.id)
         return session
     _lock(home, session_id)

@@ -38,13 +38,13 @@ class Session:
         self._record.watch(self._tell)
 
     @classmethod
-    async def create(
+    def create(
         cls, journal: Journal, home: Home, tools: Mapping[str, Tool[Any]], cwd: Path, mode: Mode
     ) -> Session:
-        """Begin a new session in the folder `cwd`."""
+        """Begin a new session in the folder `cwd`. It is on disk together with its first prompt."""
         session = cls(journal, new_session_id(time.time()), home, tools)
         began = time.strftime("%Y-%m-%d")
-        await session._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=began))
+        session._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=began))
         return session
 
     @property

@@ -17,7 +17,7 @@ import msgspec
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.files import classify_write
 from deskhand.tools.base import CallContext, Change, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import check_seen, digest, hunks, read_whole, real, replace, to_the_end
+from deskhand.tools.files import check_seen, digest, hunks, name_of, read_whole, real, replace, to_the_end
 from deskhand.tools.nearest import explain_missing
 from deskhand.tools.text import Encoding, detect, newline_of
 
@@ -161,9 +161,9 @@ def _edit(parameters: Parameters, path: Path, seen: Mapping[str, str]) -> ToolRe
     count = f"{len(splices):,} replacements, the first" if len(splices) > 1 else "1 replacement"
     return ToolResult(
         (f"Edited {parameters.path}: {count} at line {line:,}.",),
-        seen=(FileSeen(str(target), digest(after)),),
+        seen=(FileSeen(name_of(target), digest(after)),),
         changes=(Change(target, before, after, hunks(file.pieces(splices))),),
-        locations=(Location(str(path), line),),
+        locations=(Location(name_of(path), line),),
     )
 
 

@@ -15,7 +15,7 @@ from typing import IO, Concatenate, ParamSpec, TypeVar
 
 from deskhand.journal.events import Hunk
 from deskhand.tools.base import ToolError
-from deskhand.tools.text import head_and_tail, human_size
+from deskhand.tools.text import head_and_tail, human_size, visible
 
 LARGEST_WHOLE = 50_000_000
 """Bytes of the largest file that is held whole: read with its digest, overwritten, or edited."""
@@ -41,6 +41,30 @@ def digest(data: bytes) -> str:
 def real(path: Path) -> Path:
     """Return `path` with all symlinks followed, whether or not it exists: the one name a file is known by."""
     return Path(os.path.realpath(path))
+
+
+def name_of(path: Path) -> str:
+    """Return the path as the journal has it: bytes of a name that are no UTF-8 are `\\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def show_path(path: str | Path, cwd: Path) -> str:
+    """Return the path for a model: relative where it is below `cwd`, on one line, valid text."""
+    below = os.path.join(cwd, "")  # noqa: PTH118 - the one slash that a cwd of / has already
+    text = os.fsencode(path).decode("utf-8", "backslashreplace").removeprefix(below)
+    return visible(text).replace("\n", "\\n")
+
+
+def check_searchable(path: Path) -> None:
+    """Raise `ToolError` where `path` is neither a folder nor a regular file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise ToolError(_missing(path)) from None
+    except OSError as error:
+        raise ToolError(f"Cannot look into {path}: {error.strerror}.") from None
+    if not stat.S_ISDIR(status.st_mode):
+        check_regular(path, status)
 
 
 def check_regular(path: Path, status: os.stat_result) -> None:
@@ -113,7 +137,7 @@ def read_whole(path: Path) -> bytes:
 
 def check_seen(path: Path, data: bytes, seen: Mapping[str, str]) -> None:
     """Raise `ToolError` where the model has seen the file, but not as it now is."""
-    known = seen.get(str(real(path)))
+    known = seen.get(name_of(real(path)))
     if known is not None and known != digest(data):
         raise ToolError(f"{path} has changed on disk since you last read or wrote it. Read it again, then decide.")
 

@@ -14,7 +14,7 @@ import msgspec
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.risk import READ
 from deskhand.tools.base import CallContext, ImageData, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import LARGEST_WHOLE, Stopped, digest, open_regular, real, stoppable
+from deskhand.tools.files import LARGEST_WHOLE, Stopped, digest, name_of, open_regular, real, stoppable
 from deskhand.tools.text import (
     UTF_8,
     Encoding,
@@ -66,8 +66,8 @@ async def run(parameters: Parameters, context: CallContext) -> ToolResult:
 
 def _read(stopped: Stopped, path: Path, parameters: Parameters) -> ToolResult:
     if path.is_dir():
-        return ToolResult((_list_folder(path),), locations=(Location(str(path)),))
-    location = Location(str(path), parameters.offset)
+        return ToolResult((_list_folder(path),), locations=(Location(name_of(path)),))
+    location = Location(name_of(path), parameters.offset)
     with open_regular(path) as file:
         try:
             if os.fstat(file.fileno()).st_size > LARGEST_WHOLE:
@@ -75,7 +75,7 @@ def _read(stopped: Stopped, path: Path, parameters: Parameters) -> ToolResult:
             data = file.read()
         except OSError as error:
             raise ToolError(f"Cannot read {path}: {error.strerror}.") from None
-    seen = FileSeen(str(real(path)), digest(data))
+    seen = FileSeen(name_of(real(path)), digest(data))
     return ToolResult(_show(path, data, parameters), seen=(seen,), locations=(location,))
 
 

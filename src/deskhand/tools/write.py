@@ -15,6 +15,7 @@ from deskhand.tools.files import (
     check_seen,
     digest,
     hunks,
+    name_of,
     pieces_between,
     read_whole,
     real,
@@ -45,8 +46,8 @@ def _write(parameters: Parameters, path: Path, seen: Mapping[str, str]) -> ToolR
     if before is not None:
         check_seen(path, before, seen)
     after, notes = _encoded(parameters.content, before or b"")
-    now_seen = (FileSeen(str(target), digest(after)),)
-    location = (Location(str(path)),)
+    now_seen = (FileSeen(name_of(target), digest(after)),)
+    location = (Location(name_of(path)),)
     if before == after:
         return ToolResult((f"{parameters.path} has exactly this content already.",), seen=now_seen, locations=location)
     replace(path, after)

@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -174,6 +177,12 @@ def test_broken_and_odd_html_is_read_too(site: Site, folder: Path, body: bytes) 
     text_of(folder, site.put("/page", body, "text/html"))
 
 
+def test_a_huge_page_is_read_in_part_and_says_so(site: Site, folder: Path) -> None:
+    result = fetched(folder, site.put("/page", b"<p>" + b"words " * 300_000, "text/html"))
+    assert result.output is not None
+    assert "`raw` shows all of its 1,800,003 characters" in result.output.read_text(encoding="utf-8")
+
+
 def test_a_packed_page_is_unpacked(site: Site, folder: Path) -> None:
     url = site.put("/page", gzip.compress(b"hello"), Content_Encoding="gzip")
     assert text_of(folder, url) == "hello"
@@ -327,6 +336,27 @@ def test_servers_that_are_not_there_or_speak_nonsense_are_a_sentence(site: Site,
     assert "Cannot fetch" in failure(folder, "http://127.0.0.1:1/")
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl, to make a certificate")
+def test_a_certificate_is_checked_for_the_name_in_the_url(
+    site: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes to an address; the name must still be the one that is asked for and proven."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*request, *names], check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    site.server.socket = context.wrap_socket(site.server.socket, server_side=True)
+    site.put("/page", b"hello")
+    port = site.server.server_port
+
+    assert "certificate verify failed" in failure(folder, f"https://localhost:{port}/page")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert text_of(folder, f"https://localhost:{port}/page") == "hello"
+    assert "certificate verify failed" in failure(folder, f"https://127.0.0.1:{port}/page")
+
+
 def test_an_answer_that_breaks_off_is_a_sentence(site: Site, folder: Path) -> None:
     def broken(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
@@ -359,7 +389,8 @@ def test_an_image_is_shown_and_fits(site: Site, folder: Path) -> None:
 
 def test_a_pdf_is_shown_as_its_text(site: Site, folder: Path, make_pdf: Callable[..., bytes]) -> None:
     url = site.put("/paper", make_pdf("Dear reader"), "application/octet-stream")
-    assert text_of(folder, url) == "--- page 1 of 1 ---\nDear reader"
+    assert text_of(folder, url).startswith("--- page 1 of 1 ---\nDear reader\n[the PDF is kept as ")
+    assert (folder / "c1.pdf").read_bytes().startswith(b"%PDF-"), "so that its other pages can be read"
     assert "not a PDF" in failure(folder, site.put("/torn", b"%PDF-1.4 rubbish", "application/pdf"))
 
 

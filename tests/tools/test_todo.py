@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from deskhand.journal.events import PlanEntry
+from deskhand.tools import todo
 from deskhand.tools.base import CallContext, ToolResult
 from deskhand.tools.todo import TOOL
 
 
 def called(folder: Path, **arguments: Any) -> ToolResult:
     context = CallContext(session="s", call="c1", cwd=folder, outputs=folder)
-    return asyncio.run(TOOL.run(TOOL.parse(arguments), context))  # type: ignore[arg-type]
+    return asyncio.run(todo.run(TOOL.parse(arguments), context))
 
 
 def test_the_entries_become_the_plan_and_the_echo_is_short(tmp_path: Path) -> None:

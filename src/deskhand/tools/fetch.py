@@ -37,6 +37,9 @@ SIZE = 5_000_000
 TEXT = 30_000
 """Characters of a page that the model is shown."""
 
+HTML = 1_500_000
+"""Characters of HTML that are made into Markdown: it takes some seconds."""
+
 EXCERPT = 2_000
 """Characters of an error page."""
 
@@ -69,7 +72,7 @@ async def run(arguments: Parameters, context: CallContext) -> ToolResult:
         async with asyncio.timeout(seconds):
             url = await asyncio.to_thread(_parse, arguments.url)  # the first one imports the HTTP client
             page = await _get(url, context)
-            content = await asyncio.to_thread(_content, page, arguments.raw)
+            content = await asyncio.to_thread(_content, page, arguments.raw, context)
             return await asyncio.to_thread(_result, page, content, context)
     except TimeoutError:
         raise ToolError(
@@ -200,10 +203,12 @@ async def _body(response: Response, context: CallContext) -> tuple[bytes, bool]:
     return bytes(body), True
 
 
-def _content(page: Page, raw: bool) -> str | ImageData:
+def _content(page: Page, raw: bool, context: CallContext) -> str | ImageData:
     """Return the page as text or an image. Raises `ToolError` where it is neither."""
     if page.media_type == "application/pdf" or page.body.startswith(b"%PDF-"):
-        return pdf_text(_all_of(page))
+        text = pdf_text(_all_of(page))
+        kept = _keep(page.body, context.outputs / f"{context.call}.pdf")
+        return f"{text}\n[the PDF is kept as {kept}, where read shows any of its pages]"
     image_type = media_type_of(page.body)
     if image_type:
         try:
@@ -211,7 +216,11 @@ def _content(page: Page, raw: bool) -> str | ImageData:
         except ImageError as error:
             raise ToolError(f"{_shown(page.url)}: {error}") from None
     text = _decode(page)
-    return readable(text) if _is_html(page) and not raw else visible(text.replace("\r\n", "\n"))
+    if raw or not _is_html(page):
+        return visible(text.replace("\r\n", "\n"))
+    if len(text) <= HTML:
+        return readable(text)
+    return f"{readable(text[:HTML])}\n[… the page goes on: `raw` shows all of its {len(text):,} characters …]"
 
 
 def _all_of(page: Page) -> bytes:
@@ -269,14 +278,18 @@ def _result(page: Page, content: str | ImageData, context: CallContext) -> ToolR
     size = len(content.encode("utf-8", "replace"))
     if len(content) <= limit:
         return ToolResult((f"{heading}\n\n{content}",), error=page.failed, outside=True, size=size)
-    output = context.outputs / f"{context.call}.txt"
-    try:
-        output.write_text(content, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise ToolError(f"Cannot keep the page in {output}: {error.strerror}.") from None
+    output = _keep(content.encode("utf-8", "replace"), context.outputs / f"{context.call}.txt")
     shown = content[:limit]
     rest = f"[… {len(content) - limit:,} characters more, from line {shown.count(chr(10)) + 1} of {output} …]"
     return ToolResult((f"{heading}\n\n{shown}\n{rest}",), error=page.failed, outside=True, output=output, size=size)
+
+
+def _keep(data: bytes, path: Path) -> Path:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise ToolError(f"Cannot keep the page in {path}: {error.strerror}.") from None
+    return path
 
 
 def _risk(arguments: Parameters, _cwd: Path) -> Risk:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from ctypes.util import find_library
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,7 +23,9 @@ from deskhand.tools import screenshot
 from deskhand.tools.base import CallContext, ImageData, ToolError, ToolResult
 from deskhand.tools.screenshot import TOOL
 
-needs_xvfb = pytest.mark.skipif(not shutil.which("Xvfb"), reason="needs Xvfb (apt install xvfb)")
+needs_xvfb = pytest.mark.skipif(
+    not shutil.which("Xvfb") or not find_library("xcb-render"), reason="needs Xvfb (apt install xvfb libxcb-render0)"
+)
 
 StartScreen = Callable[[str], subprocess.Popen[bytes]]
 

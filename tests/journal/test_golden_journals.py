@@ -49,6 +49,7 @@ def test_a_journal_of_an_earlier_version_opens_whole(version: int, path: Path) -
     assert {hit.source for hit in search(journal, "half")} == {"prompt", "call"}
     assert record(journal, SESSION, ended(2))[0].seq > rows[-1].seq
     journal.close_now()
+    assert execute(path, "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_what_the_first_version_wrote_still_means_the_same(path: Path) -> None:

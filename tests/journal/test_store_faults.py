@@ -18,6 +18,7 @@ from journal_support import answer, created, ended, execute, finished, prompt, r
 
 from deskhand.journal.database import VERSIONS, connect, explain
 from deskhand.journal.events import SCHEMA_VERSION, SessionCreated
+from deskhand.journal.export import json_lines
 from deskhand.journal.sessions import summaries
 from deskhand.journal.store import Damaged, Journal, JournalError
 
@@ -249,17 +250,20 @@ def test_a_damaged_event_costs_itself_alone_and_is_named(
     assert [summary.title for summary in summaries(journal)] == ["hello"]
 
 
-def test_a_damaged_stretch_of_the_file_costs_its_session_alone(path: Path) -> None:
-    """lessons.md 19: the other sessions open, and go on."""
+def test_a_damaged_stretch_of_the_file_costs_what_stood_there(path: Path) -> None:
+    """lessons.md 19: the rest of that session opens, the other sessions are whole, and all go on."""
     journal = Journal.open(path)
-    record(journal, "broken", *[finished(f"broken {'x' * 3000}") for _ in range(20)])
+    broken = record(journal, "broken", *[finished(f"broken {'x' * 3000}") for _ in range(20)])
     healthy = record(journal, "healthy", created(), prompt("hello"))
     journal.close_now()
     _overwrite_page_with(path, b"broken xxx")
 
     journal = Journal.open(path)
-    with pytest.raises(JournalError, match=r"is damaged .*docs/journal\.md"):
-        journal.entries("broken")
+    assert len(list(journal.rows("broken"))) == 20
+    left = journal.entries("broken")
+    assert 0 < len(left) < 20
+    assert [entry for entry in broken if entry in left] == left
+    assert len([line for line in json_lines(journal, "broken") if line.startswith('{"damaged":')]) == 20 - len(left)
     assert journal.entries("healthy") == healthy
     healthy += record(journal, "healthy", ended())
     assert journal.entries("healthy") == healthy

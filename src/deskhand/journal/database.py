@@ -68,9 +68,14 @@ def explain(path: Path, error: Exception) -> JournalError:
             f"The journal {path} cannot be opened: {error.strerror}. "
             "Make its folder writable, or set DESKHAND_HOME to one that is."
         )
-    primary_code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    sentence = _CAUSES.get(primary_code, "The journal {path} cannot take or give this: {error}.")
+    sentence = _CAUSES.get(code_of(error), "The journal {path} cannot take or give this: {error}.")
     return JournalError(sentence.format(path=path, error=error))
+
+
+def code_of(error: Exception) -> int:
+    """Return SQLite's primary result code, as in `sqlite3.SQLITE_FULL`; `SQLITE_OK` where the error has none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF
 
 
 @contextmanager
@@ -124,8 +129,8 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         raise _not_ours(path)
     if version > len(VERSIONS):
         raise newer_version(path)
+    _use_write_ahead_log(connection)
     if version < len(VERSIONS):
-        _use_write_ahead_log(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             _upgrade(connection, path)
@@ -147,14 +152,19 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch to WAL, for good. SQLite does not wait for other processes here, so we do."""
+    """Switch to WAL, which stays; a copy that was dumped or recovered has lost it.
+
+    SQLite does not wait for other processes here, so we do.
+    """
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
     deadline = time.monotonic() + LOCK_WAIT
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if code_of(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from deskhand.journal.blocks import plain_text
 from deskhand.journal.database import JournalError, explained
-from deskhand.journal.events import Event, TurnEnded, TurnStarted, decode
+from deskhand.journal.events import Event, SessionChanged, SessionCreated, TurnEnded, TurnStarted, decode
 from deskhand.journal.replay import SessionState
 from deskhand.journal.store import UNREADABLE, Journal
 
@@ -101,10 +101,10 @@ def latest_session(journal: Journal, cwd: str | None = None) -> str | None:
 
     Raises `JournalError`.
     """
-    for session in _newest_first(journal):
-        if cwd is None or _cwd(journal, session) == cwd:
-            return session
-    return None
+    if cwd is None:
+        return next(iter(_newest_first(journal, 1)), None)
+    folders = _folders(journal)
+    return next((session for session in _newest_first(journal) if folders.get(session) == cwd), None)
 
 
 def delete_session(journal: Journal, session: str) -> None:
@@ -147,12 +147,11 @@ def _newest_first(journal: Journal, limit: int | None = None) -> list[str]:
         return [session for (session,) in rows]
 
 
-def _landmarks(journal: Journal, session: str, types: str = _LANDMARKS) -> Iterator[Event]:
+def _landmarks(journal: Journal, session: str) -> Iterator[Event]:
     """Yield the events that a summary is made from; a damaged one must not hide the session, and is passed over."""
     with explained(journal.path):
         rows = journal.connection.execute(
-            f"SELECT CAST(data AS BLOB) FROM events WHERE session = ? AND {_LANDMARKS} AND {types} ORDER BY seq",
-            (session,),
+            f"SELECT CAST(data AS BLOB) FROM events WHERE session = ? AND {_LANDMARKS} ORDER BY seq", (session,)
         )
         for (data,) in rows:
             with suppress(*UNREADABLE):
@@ -170,11 +169,20 @@ def _span(journal: Journal, session: str) -> tuple[float, float]:
     return row[0] or 0.0, row[1] or 0.0
 
 
-def _cwd(journal: Journal, session: str) -> str:
-    state = SessionState()
-    for event in _landmarks(journal, session, "type IN ('session.created', 'session.changed')"):
-        state.add(event)
-    return state.cwd
+def _folders(journal: Journal) -> dict[str, str]:
+    """Return the folder of each session, as it is now."""
+    folders: dict[str, str] = {}
+    with explained(journal.path):
+        rows = journal.connection.execute(
+            f"""SELECT session, CAST(data AS BLOB) FROM events
+                WHERE {_LANDMARKS} AND type IN ('session.created', 'session.changed') ORDER BY session, seq"""
+        )
+        for session, data in rows:
+            with suppress(*UNREADABLE):
+                event = decode(data)
+                if isinstance(event, SessionCreated | SessionChanged) and event.cwd is not None:
+                    folders[session] = event.cwd
+    return folders
 
 
 def _first_line(text: str) -> str:

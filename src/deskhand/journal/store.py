@@ -14,6 +14,7 @@ import msgspec
 from deskhand.journal.database import (
     VERSIONS,
     JournalError,
+    code_of,
     explained,
     newer_version,
     open_database,
@@ -31,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class Damaged(msgspec.Struct, frozen=True):
-    """A row of the journal that is no event any more: what is left of it, and why it cannot be read."""
+    """A row of the journal that is no event any more: what is left of it, and why it cannot be read.
+
+    `at` is 0 and `data` empty where the file itself is damaged.
+    """
 
     seq: int
     session: str
@@ -117,13 +121,14 @@ class Journal:
     def rows(self, session: str, after: int = 0) -> Iterator[Entry | Damaged]:
         """Yield what `entries` returns, and what it leaves out, in order. Raises `JournalError`."""
         with explained(self.path):
-            # as bytes, because a damaged text may not be UTF-8, at which sqlite3 would give up the whole query
-            cursor = self.connection.execute(
-                "SELECT seq, at, CAST(data AS BLOB) FROM events WHERE session = ? AND seq > ? ORDER BY seq",
-                (session, after),
-            )
-            for seq, at, data in cursor:
-                yield self._row(seq, session, at, data)
+            try:
+                for row in self._scan(session, after):
+                    after = row.seq
+                    yield row
+            except sqlite3.DatabaseError as error:
+                if code_of(error) != sqlite3.SQLITE_CORRUPT:
+                    raise
+                yield from self._one_by_one(session, after)
 
     def blob(self, digest: str) -> tuple[str, bytes]:
         """Return the media type and the bytes of a blob. Raises `JournalError` where there is none."""
@@ -155,6 +160,30 @@ class Journal:
             self._writer.put(Stop(None))
             self._writer.join()
         self.connection.close()
+
+    def _scan(self, session: str, after: int) -> Iterator[Entry | Damaged]:
+        # as bytes, because a damaged text may not be UTF-8, at which sqlite3 would give up the whole query
+        cursor = self.connection.execute(
+            "SELECT seq, at, CAST(data AS BLOB) FROM events WHERE session = ? AND seq > ? ORDER BY seq",
+            (session, after),
+        )
+        for seq, at, data in cursor:
+            yield self._row(seq, session, at, data)
+
+    def _one_by_one(self, session: str, after: int) -> Iterator[Entry | Damaged]:
+        """Yield the rows around a damaged stretch of the file, found through the index."""
+        numbers = self.connection.execute(
+            "SELECT seq FROM events WHERE session = ? AND seq > ? ORDER BY seq", (session, after)
+        )
+        for (seq,) in numbers.fetchall():
+            try:
+                at, data = self.connection.execute(
+                    "SELECT at, CAST(data AS BLOB) FROM events WHERE seq = ?", (seq,)
+                ).fetchone()
+            except sqlite3.DatabaseError as error:
+                yield Damaged(seq, session, 0.0, b"", str(error))
+            else:
+                yield self._row(seq, session, at, data)
 
     def _row(self, seq: int, session: str, at: float, data: bytes) -> Entry | Damaged:
         try:

@@ -78,6 +78,17 @@ def answering(*answers: bytes, asked: list[Asked] | None = None, close: bool = F
     return handle
 
 
+def saying(data: bytes) -> Handler:
+    """Answer one request with `data`, and close."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(data)
+        await writer.drain()
+
+    return handle
+
+
 def answer(body: bytes | str = b"", status: str = "200 OK", headers: Iterable[str] = ()) -> bytes:
     """Return a whole answer, its length told."""
     body = body.encode() if isinstance(body, str) else body

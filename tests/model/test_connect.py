@@ -1,4 +1,4 @@
-"""Connections against real sockets: TLS that is trusted or refused, and proxies, for those hosts alone that need one."""
+"""Connections against real sockets: TLS that is trusted or refused, and proxies for the hosts that need one."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ def test_a_call_is_a_line_with_its_time_and_the_end_of_its_output(monkeypatch: p
     )
     assert text.splitlines() == [
         "I run the tests.",
+        "",
         f"● pytest -q{' ' * 41}1.23 s",
         "  │ … 23 lines",
         *[f"  │ {number}" for number in range(23, 30)],

@@ -65,6 +65,7 @@ def check(messages: list[dict[str, Any]]) -> None:
         found = [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"]
         assert found == open_calls, "each call has one result, in order"
         kinds = [block["type"] for block in message["content"]]
+        assert kinds[-1] not in ("thinking", "redacted_thinking"), "the API refuses reasoning at the end"
         assert kinds[: len(found)] == ["tool_result"] * len(found), "results come first"
         open_calls = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
     assert not open_calls

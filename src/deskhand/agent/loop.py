@@ -36,7 +36,7 @@ from deskhand.journal.events import (
 from deskhand.journal.record import Record
 from deskhand.journal.store import JournalError
 from deskhand.model.endpoint import Endpoint
-from deskhand.model.errors import EndpointError
+from deskhand.model.errors import EndpointError, failure
 from deskhand.model.messages import MessagesClient, Received, TextDelta, ThinkingDelta
 from deskhand.model.retries import delay
 from deskhand.settings import Settings
@@ -172,7 +172,7 @@ class Loop:
 
     def _record_message(self, received: Received, turn: Turn, seconds: float) -> MessageReceived:
         if not received.content:
-            raise EndpointError("empty", "The model answered with nothing.")
+            raise failure("empty", turn.client.endpoint, "it had no text and no call")
         content = _with_own_ids(received.content, self._record.state.call_ids)
         message = MessageReceived(
             turn.number, turn.model, content, received.stop_reason, received.usage, round(seconds, 3)

@@ -59,11 +59,11 @@ async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int
     endpoint = None if rehearsal else await _best_endpoint(model)
     repository = await asyncio.to_thread(_scratch_repository)
     terminal = output.terminal
-    terminal.line(f"A small program with a bug and a failing test is in {repository}.")
+    terminal.paragraph(f"A small program with a bug and a failing test is in {repository}.")
     prompt = (_CONTENT / "prompt.md").read_text(encoding="utf-8").strip()
     wanted = Wanted(prompt=(Text(prompt),), cwd=repository, model=model)
     if endpoint is not None:
-        terminal.line(f"The model is {endpoint.model} at {endpoint.base_url} ({endpoint.source}).\n")
+        terminal.paragraph(f"The model is {endpoint.model} at {endpoint.base_url} ({endpoint.source}).")
         _show_prompt(terminal, prompt)
         return _farewell(await run_turn(wanted, find_home(), output.attend, endpoint), repository, output)
 
@@ -71,7 +71,7 @@ async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int
     from deskhand.model.rehearsal_script import load_script
 
     why = "As asked" if rehearsal else "No model endpoint was found, so"
-    terminal.line(f"{why} {_REHEARSAL}\n")
+    terminal.paragraph(f"{why} {_REHEARSAL}")
     _show_prompt(terminal, prompt)
     async with Rehearsal(load_script(_CONTENT / "rehearsal.toml")) as server:
         endpoint = Endpoint(server.url, model="rehearsal", source="scripted")
@@ -90,12 +90,13 @@ def _put_our_python_first() -> None:
     """Let `python -m pytest` in the agent's shell be the Python that has it: the one that runs us."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
 
 
 def _scratch_repository() -> Path:
     try:
         repository = Path(tempfile.mkdtemp(prefix="deskhand-demo-")) / "repository"
-        shutil.copytree(_CONTENT / "repository", repository)
+        shutil.copytree(_CONTENT / "repository", repository, ignore=shutil.ignore_patterns("__pycache__"))
         for arguments in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "A program with a bug")):
             subprocess.run(
                 [*_GIT, *arguments], cwd=repository, check=True, timeout=_GIT_LIMIT, capture_output=True, text=True
@@ -111,7 +112,9 @@ def _scratch_repository() -> Path:
 
 
 def _show_prompt(terminal: Terminal, prompt: str) -> None:
-    terminal.line(f"{terminal.paint('>', 'cyan', 'bold')} {terminal.paint(prompt, 'bold')}\n")
+    terminal.line()
+    terminal.paragraph(f"> {prompt}", "bold")
+    terminal.line()
 
 
 def _farewell(ended: TurnEnded, repository: Path, output: ScreenOutput) -> int:

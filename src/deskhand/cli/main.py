@@ -6,6 +6,7 @@ A command is a module with `run(arguments) -> exit code`.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -42,6 +43,9 @@ def main(arguments: list[str]) -> int:
 
 def entry() -> None:
     """Run the program and leave at once: a thread that is stuck in a tool must not hold the exit up."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an old locale gets escapes, not a traceback
     try:
         code = main(sys.argv[1:])
     except SystemExit as usage:  # argparse leaves this way, having said why

@@ -49,6 +49,7 @@ class ScreenOutput:
         self._waiting_since: float | None = None
         self._ticker: asyncio.Task[None] | None = None
         self._status_shown = False
+        self._section = ""
 
     def attend(self, setting: Setting) -> Watcher:
         """See `Output`."""
@@ -91,6 +92,7 @@ class ScreenOutput:
         match news:
             case Said(_, text):
                 self._waiting_since = None
+                self._breathe("text")
                 self._text.write(safe(text))
             case Thought():
                 pass  # the status says that the model is at work
@@ -132,11 +134,18 @@ class ScreenOutput:
         seconds = f"{finished.seconds:.2f} s" if finished.seconds < 10 else f"{finished.seconds:.0f} s"
         words = _cut(self._titles.get(finished.call, finished.tool), self.terminal.width - len(seconds) - 6)
         gap = " " * max(1, self.terminal.width - len(words) - len(seconds) - 4)
+        self._breathe("calls")
         self._line(f"{mark} {paint(words, 'bold')}{gap}{paint(seconds, 'dim')}")
         for change in finished.changes:
             self._diff(change)
         if finished.tool == "bash" or not good:
             self._preview(finished)
+
+    def _breathe(self, section: str) -> None:
+        """Leave a blank line between what is said and what is done."""
+        if self._section not in ("", section):
+            self.terminal.line()
+        self._section = section
 
     def _preview(self, finished: CallFinished) -> None:
         """Show the end of a result: what a command says last is mostly what it comes to."""

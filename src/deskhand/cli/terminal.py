@@ -55,6 +55,13 @@ class Terminal:
         """Write `text` and a newline."""
         self.write(text + "\n")
 
+    def paragraph(self, text: str, *styles: str) -> None:
+        """Write `text`, broken at words to the width, in `styles`."""
+        import textwrap
+
+        for line in textwrap.wrap(text, self.width, break_on_hyphens=False):
+            self.line(self.paint(line, *styles))
+
 
 def safe(text: str) -> str:
     """Return `text` without the control characters by which a model or a file could command the terminal."""

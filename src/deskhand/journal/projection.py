@@ -74,6 +74,8 @@ class Projection:
 
     def _answer(self, content: list[MessageBlock]) -> None:
         """Begin the assistant's message, or go on with it where nothing of the user's came between."""
+        while content and _is_reasoning(content[-1]):
+            content.pop()  # the API refuses a message that ends in reasoning, as one cut by its limit may
         if not content:
             return
         user = self._user_content()
@@ -81,6 +83,8 @@ class Projection:
             self._settle(user)
         elif not self._assistant:
             return  # an answer to nothing cannot be sent
+        else:
+            content = [block for block in content if not _is_reasoning(block)]  # it may stand at a beginning only
         self._assistant += [_message_block(block) for block in content]
         self._results.update({block.id: None for block in content if isinstance(block, ToolUse)})
 
@@ -135,6 +139,10 @@ def project(events: Iterable[Event], model: str, blobs: Blobs) -> list[dict[str,
 def _has_something(block: PromptBlock | MessageBlock) -> bool:
     """Endpoints refuse text blocks without a visible character."""
     return not isinstance(block, Text) or bool(block.text.strip())
+
+
+def _is_reasoning(block: MessageBlock) -> bool:
+    return isinstance(block, Thinking | RedactedThinking)
 
 
 def _message_block(block: MessageBlock) -> Block:

@@ -8,6 +8,7 @@ answers with a `ToolResult` or raises `ToolError` with one sentence.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ class CallContext:
 
 def resolve(cwd: Path, text: str) -> Path:
     """Return `text` as an absolute path, relative to `cwd`; see `CallContext.path`."""
-    if not text or "\0" in text:
+    if not text or "\0" in text or not _is_encodable(text):
         raise ToolError(f"{text!r} is not a path: give a file's name, absolute or relative to {cwd}.")
     try:
         path = Path(text).expanduser()
@@ -130,6 +131,15 @@ def resolve(cwd: Path, text: str) -> Path:
         raise ToolError(f"{text!r} names a user that does not exist: give an absolute path.") from None
     joined = cwd / path
     return Path(*_fold(joined.parts))
+
+
+def _is_encodable(text: str) -> bool:
+    """Half a surrogate pair, which JSON can hold, is in no file's name."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fold(parts: tuple[str, ...]) -> list[str]:

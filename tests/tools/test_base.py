@@ -1,0 +1,87 @@
+"""What all tools share: paths as the model writes them, and schemas as the model is sent them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deskhand.tools.base import ToolError, built_in, resolve
+from deskhand.tools.built_in import built_in_tools
+
+CWD = Path("/work/here")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("a/b", "/work/here/a/b"),
+        ("./a", "/work/here/a"),
+        ("../x", "/work/x"),
+        ("../../../../x", "/x"),
+        ("/a/../b", "/b"),
+        ("/", "/"),
+        ("~/x", str(Path.home() / "x")),
+        (" a ", "/work/here/ a "),
+        ("a\nb", "/work/here/a\nb"),
+    ],
+)
+def test_paths_are_resolved_as_a_shell_would(text: str, path: str) -> None:
+    assert str(resolve(CWD, text)) == path
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "~nobody-of-that-name/x"])
+def test_what_is_no_path_is_one_sentence(text: str) -> None:
+    with pytest.raises(ToolError, match=r"^.*[.]$"):
+        resolve(CWD, text)
+
+
+@given(st.text())
+def test_any_text_is_a_path_or_a_sentence(text: str) -> None:
+    with contextlib.suppress(ToolError):
+        assert resolve(CWD, text).is_absolute()
+
+
+class _Nested(msgspec.Struct, forbid_unknown_fields=True):
+    title: str
+    default: int = 3
+
+
+class _Parameters(msgspec.Struct, forbid_unknown_fields=True):
+    entries: list[_Nested]
+    size: Annotated[int, msgspec.Meta(ge=1, description="How many.")] | None = None
+
+
+def test_a_schema_is_whole_and_without_noise(tmp_path: Path) -> None:
+    """A parameter may be called title or default; the keywords of those names are left out."""
+    (tmp_path / "probe.md").write_text("Probes.\n")
+
+    async def run(arguments: Any, context: Any) -> Any:
+        raise AssertionError
+
+    tool = built_in(
+        str(tmp_path / "probe.py"),
+        _Parameters,
+        kind="other",
+        run=run,
+        risk=run,
+        resources=run,
+        title=run,  # type: ignore[arg-type]
+    )
+    assert (tool.name, tool.description) == ("probe", "Probes.")
+    nested = tool.schema["properties"]["entries"]["items"]
+    assert set(nested["properties"]) == {"title", "default"}
+    assert nested["properties"]["default"] == {"type": "integer"}
+    assert "$defs" not in tool.schema
+
+
+def test_ten_tools_are_told_in_few_words() -> None:
+    """They are paid for on every request: DESIGN's whole first request may have 12 KB."""
+    tools = built_in_tools().values()
+    assert len(tools) == 10
+    assert sum(len(tool.description) + len(msgspec.json.encode(tool.schema)) for tool in tools) < 7_000

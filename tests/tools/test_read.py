@@ -127,6 +127,13 @@ def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:
         read(tmp_path / "README")
 
 
+def test_a_name_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="File name too long"):
+        read(tmp_path / ("x" * 300))
+    with pytest.raises(ToolError, match="Not a directory"):
+        read(file(tmp_path, b"") / "below")
+
+
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
 

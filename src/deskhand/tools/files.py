@@ -55,6 +55,14 @@ def show_path(path: str | Path, cwd: Path) -> str:
     return visible(text).replace("\n", "\\n")
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether `path` is a folder; False also where the system does not say (`Path.is_dir` raises then)."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def check_searchable(path: Path) -> None:
     """Raise `ToolError` where `path` is neither a folder nor a regular file."""
     try:
@@ -105,7 +113,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 def _missing(path: Path) -> str:
     """Say that `path` does not exist, and what is near it."""
-    if not path.parent.is_dir():
+    if not is_folder(path.parent):
         return f"{path} does not exist, nor does its folder {path.parent}."
     import difflib  # 5 ms that only a wrong name pays
 

@@ -14,7 +14,7 @@ import msgspec
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.risk import READ
 from deskhand.tools.base import CallContext, ImageData, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import LARGEST_WHOLE, Stopped, digest, name_of, open_regular, real, stoppable
+from deskhand.tools.files import LARGEST_WHOLE, Stopped, digest, is_folder, name_of, open_regular, real, stoppable
 from deskhand.tools.text import (
     UTF_8,
     Encoding,
@@ -65,7 +65,7 @@ async def run(parameters: Parameters, context: CallContext) -> ToolResult:
 
 
 def _read(stopped: Stopped, path: Path, parameters: Parameters) -> ToolResult:
-    if path.is_dir():
+    if is_folder(path):
         return ToolResult((_list_folder(path),), locations=(Location(name_of(path)),))
     location = Location(name_of(path), parameters.offset)
     with open_regular(path) as file:

@@ -74,12 +74,12 @@ def _class(inner: str) -> str:
     negated = inner[0] in "!^"
     body = ""
     for first, last, single in re.findall("(.)-(.)|(.)", inner[1:] if negated else inner, re.DOTALL):
-        if single:
-            body += re.escape(single)
-        elif first <= last:  # a range like z-a has nothing in it
+        if single or first > last:  # of a range like z-a, git takes the first character
+            body += re.escape(single or first)
+        else:
             body += f"{re.escape(first)}-{re.escape(last)}"
-    if not body:
-        return "." if negated else "(?!)"
+    if not body:  # [!] is not closed, and fits nothing
+        return "(?!)"
     return f"[{'^' if negated else ''}{body}]"
 
 
@@ -153,7 +153,7 @@ def _rules_above(root: Path) -> tuple[_Rules, ...]:
     """Return the rules of the folders above `root`, from the repository's root down."""
     above: tuple[_Rules, ...] = ()
     folder = root
-    while not (folder / ".git").exists() and folder != folder.parent:
+    while not os.path.lexists(folder / ".git") and folder != folder.parent:
         folder = folder.parent
         above = (*_rules_in(str(folder)), *above)
     return above

@@ -97,12 +97,12 @@ def test_a_call_without_a_result_is_shown_as_such(journal: Journal) -> None:
     assert '{"path": "/f' in text
 
 
-_awkward = st.lists(
-    st.sampled_from(
-        ["```", "````python", "~~~", "   ```", "a `` b", "# Turn 9", "</details>", "> q", "", "text", "\x1b[31m", "\r"]
-    ),
-    max_size=8,
-).map("\n".join)
+_PIECES = (
+    *("\n", "\n", "\n\n", " ", "  ", "    ", "text", "\x1b[31m", "\r", "\x00"),
+    *("`", "``", "```", "````python", "~~~", "- ", "1. ", "> ", "# Turn 9", "---", "===", "|a|", "[a]: b", "&lt;"),
+    *("<pre>", "<!--", "</details>", "<?", "<div>", "<b>"),
+)
+_awkward = st.lists(st.sampled_from(_PIECES), max_size=12).map("".join)
 
 
 @settings(deadline=None, max_examples=100)

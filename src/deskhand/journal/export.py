@@ -14,8 +14,9 @@ from deskhand.journal.sessions import SessionSummary, summary
 from deskhand.journal.store import Damaged, Journal, JournalError
 from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, readable, transcript
 
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-"""A line that opens a fenced block, or may close one (CommonMark 0.31, section 4.5)."""
+# CommonMark 0.31, section 4.5
+_OPENING_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
+_CLOSING_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 
 
 def json_lines(journal: Journal, session: str) -> Iterator[str]:
@@ -54,7 +55,7 @@ def markdown(journal: Journal, session: str) -> Iterator[str]:
     """
     yield _heading(summary(journal, session))
     for step in transcript(journal.rows(session)):
-        yield "\n" + readable(_markdown_step(step))
+        yield "\n" + _markdown_step(step)
 
 
 def _line(record: dict[str, object]) -> str:
@@ -85,10 +86,10 @@ def _markdown_step(step: Step) -> str:
             text = "\n\n".join(_block(block) for block in step.content)
             return f"## Turn {step.turn}: {_when(step.at)}, {_one_line(step.model)}\n\n{_quoted(text)}"
         case Said(text, reasoning=True):
-            inside = _closed(text).replace("</details", "&lt;/details")
+            inside = _contained(text).replace("</details", "&lt;/details")
             return f"<details>\n<summary>Thinking</summary>\n\n{inside}\n\n</details>"
         case Said(text):
-            return _closed(text)
+            return _contained(text)
         case Call():
             return _markdown_call(step)
         case End():
@@ -124,33 +125,40 @@ def _block(block: Text | Image) -> str:
 
 def _fenced(text: str, language: str = "") -> str:
     """Return `text` as a code block whose fence is longer than any run of backticks inside."""
+    text = readable(text).removesuffix("\n")
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.removesuffix(chr(10))}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _quoted(text: str) -> str:
     """Return `text` as a quotation, which ends whatever it leaves open."""
-    return "\n".join(f"> {line}" for line in re.split(r"\r\n|\r|\n", text))
+    return "\n".join(f"> {line}" for line in readable(text).split("\n"))
 
 
-def _closed(text: str) -> str:
-    """Return `text` with a closing fence where it stops within a code block, as a cut-off answer does."""
+def _contained(text: str) -> str:
+    """Return `text` as it is, or as a quotation where it might leave something open that swallows what follows."""
+    text = readable(text)
+    return text if _closes_what_it_opens(text) else _quoted(text)
+
+
+def _closes_what_it_opens(text: str) -> bool:
+    """Tell whether `text` has code blocks only from the margin and in pairs, and no HTML; else, to be safe, no."""
     fence = ""
-    for line in re.split(r"\r\n|\r|\n", text):
-        match = _FENCE.match(line)
-        if match is None:
-            continue
-        run = match.group(1)
-        if not fence:
-            fence = run
-        elif run.startswith(fence) and not line.strip(" \t" + run[0]):
-            fence = ""
-    return f"{text}\n{fence}" if fence else text
+    for line in text.split("\n"):
+        if fence:
+            closing = _CLOSING_FENCE.match(line)
+            if closing is not None and closing.group(1).startswith(fence):
+                fence = ""
+        elif opening := _OPENING_FENCE.match(line):
+            fence = opening.group(1)
+        elif line.lstrip().startswith("<") or "```" in line or "~~~" in line:
+            return False
+    return not fence
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return " ".join(readable(text).split())
 
 
 def _when(at: float) -> str:

@@ -68,13 +68,21 @@ def tool(run: Run, name: str = "probe", risk: Risk = READ, resources: Resources 
 class Bench:
     """A room over a real journal, and what its record says afterwards."""
 
-    def __init__(self, folder: Path, tools: list[Tool[Any]], mode: Mode = "auto", **limits: float) -> None:
+    def __init__(
+        self, folder: Path, tools: list[Tool[Any]], mode: Mode = "auto", quiet: float = 300.0, total: float = 3600.0
+    ) -> None:
         self.journal = Journal.open(folder / "journal.db")
         self.record = Record(self.journal, "s")
         outputs = folder / "outputs"
         outputs.mkdir()
         self.room = Room(
-            self.record, 1, folder, mode, {tool.name: tool for tool in tools}, LimitSettings(**limits), outputs
+            self.record,
+            1,
+            folder,
+            mode,
+            {tool.name: tool for tool in tools},
+            LimitSettings(shell_quiet=quiet, shell_total=total),
+            outputs,
         )
 
     async def call(self, *uses: ToolUse) -> list[CallFinished]:
@@ -201,7 +209,7 @@ async def hang(arguments: Arguments, context: CallContext) -> ToolResult:
 
 def test_a_hung_call_is_ended_by_the_clock_and_the_model_gets_a_result(tmp_path: Path) -> None:
     """lessons.md 1: the deadline ends the call, not the turn."""
-    finished = one_call(Bench(tmp_path, [tool(hang)], shell_quiet=0.2))
+    finished = one_call(Bench(tmp_path, [tool(hang)], quiet=0.2))
     assert finished.outcome == "expired"
     assert words(finished) == "ended after 0.2 s without progress"
 
@@ -212,7 +220,7 @@ def test_progress_puts_the_quiet_limit_off_but_not_the_total(tmp_path: Path) -> 
             await asyncio.sleep(0.02)
             context.progress()
 
-    finished = one_call(Bench(tmp_path, [tool(busy)], shell_quiet=0.3, shell_total=1.0))
+    finished = one_call(Bench(tmp_path, [tool(busy)], quiet=0.3, total=1.0))
     assert words(finished) == "ended at its limit of 1 s"
 
 
@@ -225,7 +233,7 @@ def test_partial_output_is_kept_when_the_clock_ends_a_call(tmp_path: Path) -> No
             return ToolResult((f"half\n[{context.ending.sentence}]",), error=True)
         raise AssertionError
 
-    finished = one_call(Bench(tmp_path, [tool(partial)], shell_quiet=0.1))
+    finished = one_call(Bench(tmp_path, [tool(partial)], quiet=0.1))
     assert finished.outcome == "expired"
     assert words(finished) == "half\n[ended after 0.1 s without progress]"
 
@@ -239,7 +247,7 @@ def test_a_call_that_ends_with_its_deadline_has_one_result(tmp_path: Path, attem
         await asyncio.sleep(limit + (attempt - 5) * 0.0005)
         return ToolResult(("done",))
 
-    finished = one_call(Bench(tmp_path, [tool(just_so)], shell_quiet=limit))
+    finished = one_call(Bench(tmp_path, [tool(just_so)], quiet=limit))
     assert (finished.outcome, words(finished)) in {
         ("ok", "done"),
         ("expired", "ended after 0.05 s without progress"),

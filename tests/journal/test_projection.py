@@ -45,9 +45,8 @@ def conversations(draw: st.DrawFn) -> list[Event]:
             calls += len(uses)
             author = draw(st.sampled_from([MODEL, "another"]))
             events.append(MessageReceived(turn, author, (*content, *uses), "tool_use"))
-            for use in draw(st.permutations(uses)):
-                if draw(st.integers(0, 9)):
-                    events.append(CallFinished(turn, use.id, "bash", "ok", tuple(draw(results))))
+            answered = [use for use in draw(st.permutations(uses)) if draw(st.integers(0, 9))]
+            events += [CallFinished(turn, use.id, "bash", "ok", tuple(draw(results))) for use in answered]
         if draw(st.booleans()):
             events.append(TurnEnded(turn, "end_turn"))
     return events[: draw(st.integers(0, len(events)))]

@@ -84,6 +84,12 @@ find . -name '*.py' -exec grep -l x {} +
 rg --pre ./cmd x
 ./ls
 ls $HOME
+sort -*
+test -v 'a[$(rm -rf x)]'
+printf -v 'a[$(rm -rf x)]' x
+cat < /dev/tcp/example.org/80
+cat <> f
+arch -x86_64 ls
 ls *
 ls &
 (ls)
@@ -327,8 +333,10 @@ SEVERAL_LINES: list[tuple[str, Class]] = [
     ("echo \ud800", "write"),
     ("sudo " * 50 + "rm -rf x", "confirm"),
     ("$(" * 500 + "x" + ")" * 500, "confirm"),
-    ("ls;" * 100_000, "read"),
-    ("make;" * 100_000, "confirm"),
+    ("ls;" * 5_000, "read"),
+    ("ls;" * 50_000, "confirm"),
+    ("make;" * 50_000, "confirm"),
+    (f"cat > f <<'END'\n{'$(rm -rf x) ' * 100_000}\nEND", "write"),
 ]
 
 
@@ -378,9 +386,11 @@ def test_a_reason_is_short_whatever_the_command(folder: Path) -> None:
 
 
 PIECES = st.sampled_from(
-    ["rm", "-rf", "ls", "git", "sudo", "sh", "-c", "xargs", "x", "~", "EOF", "case", "in", "do", "}", "{", "A=b"]
-    + list(" \n\t'\"\\$`;&|<>()*?[{}#=")
-    + ["$(", "${", "<<EOF\n", "<(", "&&", "$'", "\\\n", ";;", "2>&1", ">>"]
+    [
+        *("rm", "-rf", "ls", "git", "sudo", "sh", "-c", "xargs", "x", "~", "EOF", "case", "in", "do", "A=b"),
+        *(" \n\t'\"\\$`;&|<>()*?[{}#="),
+        *("$(", "${", "<<EOF\n", "<(", "&&", "$'", "\\\n", ";;", "2>&1", ">>"),
+    ]
 )
 
 

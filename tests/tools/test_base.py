@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deskhand.tools.base import ToolError, built_in, resolve
+from deskhand.seam.risk import READ
+from deskhand.tools.base import NOTHING, CallContext, ToolError, ToolResult, built_in, resolve
 from deskhand.tools.built_in import built_in_tools
 
 CWD = Path("/work/here")
@@ -61,17 +62,17 @@ def test_a_schema_is_whole_and_without_noise(tmp_path: Path) -> None:
     """A parameter may be called title or default; the keywords of those names are left out."""
     (tmp_path / "probe.md").write_text("Probes.\n")
 
-    async def run(arguments: Any, context: Any) -> Any:
-        raise AssertionError
+    async def run(arguments: _Parameters, context: CallContext) -> ToolResult:
+        return ToolResult((str(arguments.size),))
 
     tool = built_in(
         str(tmp_path / "probe.py"),
         _Parameters,
         kind="other",
         run=run,
-        risk=run,
-        resources=run,
-        title=run,  # type: ignore[arg-type]
+        risk=lambda arguments, cwd: READ,
+        resources=lambda arguments, cwd: NOTHING,
+        title=lambda arguments: "Probe",
     )
     assert (tool.name, tool.description) == ("probe", "Probes.")
     nested = tool.schema["properties"]["entries"]["items"]

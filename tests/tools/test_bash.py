@@ -213,6 +213,16 @@ def test_the_process_is_put_on_record(context: CallContext) -> None:
     assert started
 
 
+def test_a_process_that_cannot_be_put_on_record_is_ended(context: CallContext) -> None:
+    def refuse(pid: int, started: str) -> None:
+        raise OSError("the disk is full")
+
+    context.spawned = refuse
+    with pytest.raises(OSError, match="full"):
+        run(context, "sleep 38")
+    assert marked(context.outputs.parent) == []
+
+
 @pytest.mark.parametrize("name", ["with spaces", "with\nnewline", "ünï", "-dash", "$HOME `id`"])
 def test_the_folder_may_have_any_name(context: CallContext, name: str) -> None:
     context.cwd = context.cwd / name

@@ -21,6 +21,7 @@ from deskhand.images import SIDE
 from deskhand.tools import fetch
 from deskhand.tools.base import CallContext, ImageData, ToolError, ToolResult
 from deskhand.tools.fetch import EXCERPT, SIZE, TEXT, TOOL
+from pdfs import make_pdf
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -387,7 +388,7 @@ def test_an_image_is_shown_and_fits(site: Site, folder: Path) -> None:
     assert "broken" in failure(folder, site.put("/torn", buffer.getvalue()[:60], "image/png"))
 
 
-def test_a_pdf_is_shown_as_its_text(site: Site, folder: Path, make_pdf: Callable[..., bytes]) -> None:
+def test_a_pdf_is_shown_as_its_text(site: Site, folder: Path) -> None:
     url = site.put("/paper", make_pdf("Dear reader"), "application/octet-stream")
     assert text_of(folder, url).startswith("--- page 1 of 1 ---\nDear reader\n[the PDF is kept as ")
     assert (folder / "c1.pdf").read_bytes().startswith(b"%PDF-"), "so that its other pages can be read"

@@ -34,6 +34,7 @@ from deskhand.journal.record import Record
 from deskhand.seam.decide import decide, refusal
 from deskhand.settings import LimitSettings
 from deskhand.tools.base import CallContext, Change, Ending, Tool, ToolError, ToolResult
+from deskhand.tools.files import name_of
 
 STOP_GRACE = 0.8
 """Seconds that a tool has to clean up when the user stops the turn: a stop takes one second, whatever runs."""
@@ -228,7 +229,7 @@ def _kept(changes: tuple[Change, ...]) -> tuple[tuple[FileChange, ...], dict[str
             before = hashlib.sha256(change.before).hexdigest()
             blobs[before] = ("application/octet-stream", change.before)
         after = "" if change.after is None else hashlib.sha256(change.after).hexdigest()
-        recorded.append(FileChange(str(change.path), before, after, change.hunks))
+        recorded.append(FileChange(name_of(change.path), before, after, change.hunks))
     return tuple(recorded), blobs
 
 

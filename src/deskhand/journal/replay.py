@@ -61,7 +61,7 @@ class SessionState:
                 self._message(event)
             case CallStarted():
                 self.call_ids.add(event.call)
-            case CallSpawned():
+            case CallSpawned() if event.call in self.open_calls:
                 self.spawned.setdefault(event.call, []).append((event.pid, event.started))
             case CallFinished():
                 self.open_calls.pop(event.call, None)

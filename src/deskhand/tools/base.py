@@ -219,6 +219,7 @@ def _schema(parameters: type[Any]) -> dict[str, Any]:
         return {key: inline(value) for key, value in node.items() if not _is_noise(key, value)}
 
     schema: dict[str, Any] = inline(components)
+    schema.pop("description", None)  # the Struct's docstring, which is for readers of the code
     return schema
 
 

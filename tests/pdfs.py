@@ -1,20 +1,12 @@
-"""Fixtures for the tests of tools."""
+"""PDFs for the tests that read them."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-
-import pytest
 
 
-@pytest.fixture
-def make_pdf() -> Callable[..., bytes]:
+def make_pdf(*texts: str) -> bytes:
     """Make a PDF with one page for each text; an empty text makes a page without any."""
-    return pdf_of
-
-
-def pdf_of(*texts: str) -> bytes:
     from pypdf import PdfWriter
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 

@@ -22,20 +22,21 @@ NONE = flags("")
 READERS: dict[str, Flags] = {
     **dict.fromkeys(
         flags("""
-            ls cat head tail wc grep egrep fgrep pwd echo printf stat du df which type uname whoami id true false test
+            ls cat head tail wc grep egrep fgrep pwd echo stat du df which type uname whoami id true false
             basename dirname realpath readlink cut tr nl tac rev comm cmp diff seq sleep md5sum sha1sum sha256sum cksum
-            od hexdump strings column paste join fold expand unexpand arch nproc uptime ps free groups cd tsort jq uniq
-            [ :
+            od hexdump strings column paste join fold expand unexpand nproc uptime ps free groups cd tsort jq uniq :
         """),
         NONE,
     ),
+    # Bash evaluates the subscript in `-v 'a[$(rm -rf x)]'`.
+    **dict.fromkeys(flags("test [ printf"), flags("-v -R")),
     "date": flags("-s --set"),
     "fd": flags("-x -X --exec --exec-batch"),
     "file": flags("-C --compile"),
     "find": flags("-delete -exec -execdir -ok -okdir -fprint -fprint0 -fprintf -fls"),
     "rg": flags("--pre --hostname-bin"),
     "sort": flags("-o --output --compress-program"),
-    "tree": flags("-o"),
+    "tree": flags("-o -R"),
 }
 """Programs that cannot change anything, but with these flags."""
 

@@ -17,15 +17,19 @@ from pathlib import Path
 
 from deskhand.seam import programs
 from deskhand.seam.files import classify_write
-from deskhand.seam.programs import Flags, Rule, flags
+from deskhand.seam.programs import Rule, flags
+from deskhand.seam.readers import only_reads, split_git
 from deskhand.seam.risk import READ, WRITE, Risk, worst
-from deskhand.seam.words import Command, Redirect, UnreadableError, Word, parse
+from deskhand.seam.words import Command, Redirect, UnreadableError, Word, has_flag, names_in, parse
 
 _PATIENCE = 2_000
 """Programs and paths that are looked at in one command; one with more is asked about."""
 
 _DEPTH = 10
 """Code within code (`bash -c "bash -c …"`), and wrappers around wrappers, that are followed."""
+
+_REASON = 200
+"""Characters of a reason."""
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]]*\])?\+?=(.*)", re.DOTALL | re.ASCII)
 
@@ -37,7 +41,8 @@ def classify(command: str, cwd: Path) -> Risk:
     """Return the class of a command that is about to run in `cwd`. Never raises; its time is linear in the length."""
     try:
         os.fsencode(command)
-        return _Judge(cwd).code(command, depth=0)
+        risk = _Judge(cwd).code(command, depth=0)
+        return Risk(risk.klass, risk.reason[:_REASON] + "…") if len(risk.reason) > _REASON else risk
     except UnicodeEncodeError:
         return WRITE  # half of a surrogate pair: no shell takes it
     except UnreadableError:
@@ -59,7 +64,7 @@ class _Judge:
         script = parse(text)
         if depth > _DEPTH or "\0" in text:
             raise UnreadableError
-        if script.plain and all(map(_only_reads, script.commands)):
+        if script.plain and all(map(only_reads, script.commands)):
             return READ
         return worst(WRITE, *(self._command(command, depth) for command in script.commands))
 
@@ -95,7 +100,7 @@ class _Judge:
         if name == "rm" and self._deletes_much(arguments):
             return [_lost(name)]
         if name == "git":
-            return self._by_git(*_split_git(arguments))
+            return self._by_git(*split_git(arguments))
         if name == "kill" and any(
             word.text == "0" or (word.text.startswith("-") and word.text not in ("-s", "-n")) for word in arguments[1:]
         ):
@@ -109,8 +114,8 @@ class _Judge:
         return []
 
     def _deletes_much(self, arguments: Sequence[Word]) -> bool:
-        return _has_flag(arguments, flags("-r -R --recursive -f --force")) or any(
-            not word.literal or word.glob or self._is_outside(word.text) for word in _names(arguments)
+        return has_flag(arguments, flags("-r -R --recursive -f --force")) or any(
+            not word.literal or word.glob or self._is_outside(word.text) for word in names_in(arguments)
         )
 
     def _is_outside(self, text: str) -> bool:
@@ -123,10 +128,10 @@ class _Judge:
         settings = [word for word in own if not word.text.startswith("-") or "=" in word.text]
         if any(not word.literal or _runs_by_setting(*word.text.partition("=")[::2]) for word in settings):
             return [Risk("confirm", "git: it runs another program")]
-        sub, names = _sub_command(arguments), _names(arguments)[1:]
-        if sub == "restore" and (not _has_flag(arguments, flags("-S --staged")) or _has_flag(arguments, flags("-W"))):
+        sub, names = _sub_command(arguments), names_in(arguments)[1:]
+        if sub == "restore" and (not has_flag(arguments, flags("-S --staged")) or has_flag(arguments, flags("-W"))):
             return [_lost("git restore")]
-        is_new = _has_flag(arguments, flags("-b --orphan"))
+        is_new = has_flag(arguments, flags("-b --orphan"))
         if sub == "checkout" and not is_new and (len(names) > 1 or any(self._exists(word.text) for word in names)):
             return [_lost("git checkout of a file")]
         if sub == "config" and len(names) > 1 and any(_runs_by_setting(word.text, names[-1].text) for word in names):
@@ -140,9 +145,9 @@ class _Judge:
         if name not in programs.READERS and name not in programs.LEAVES_START_UP:
             for word in arguments:
                 if programs.START_UP.search(word.text.rpartition("=")[2]):
-                    return [Risk("confirm", f"{name}: {_short(word.text)} is run when something starts, or holds keys")]
-        names = _names(arguments)
-        if name in programs.COPIERS and not _has_flag(arguments, flags("-t --target-directory")):
+                    return [Risk("confirm", f"{name}: {word.text} is run when something starts, or holds keys")]
+        names = names_in(arguments)
+        if name in programs.COPIERS and not has_flag(arguments, flags("-t --target-directory")):
             names = names[-1:]
         elif name not in programs.COPIERS and name not in programs.WRITERS:
             names = []
@@ -157,7 +162,7 @@ class _Judge:
         if word.text in programs.SCRATCH or word.text.startswith("/dev/fd/"):
             return WRITE
         if programs.START_UP.search(word.text):
-            return Risk("confirm", f"{_short(word.text)} is run when something starts, or holds keys")
+            return Risk("confirm", f"{word.text} is run when something starts, or holds keys")
         path = self._path(word.text) if word.literal or word.text.startswith("~") else None
         risk = classify_write(path, self.cwd) if path else WRITE
         return risk if risk == WRITE else Risk("confirm", risk.reason)
@@ -176,7 +181,7 @@ class _Judge:
         return path is not None and os.path.lexists(path)
 
     def _change_folder(self, arguments: Sequence[Word]) -> None:
-        names = _names(arguments)
+        names = names_in(arguments)
         is_known = len(names) == 1 and names[0].literal and not names[0].glob
         self.here = self._path(names[0].text) if is_known else None
 
@@ -217,7 +222,7 @@ class _Judge:
             self.losing.add(command.pipeline)
         if name in programs.SQL_CLIENTS and command.pipeline in self.losing:
             return [Risk("confirm", f"{name}: it changes or deletes data for good")]
-        if _names(arguments) and not _has_flag(arguments, flags("-s")):
+        if names_in(arguments) and not has_flag(arguments, flags("-s")):
             return []
         if name in programs.SHELLS:
             return [_unknown_code(name) if command.piped else self.code(command.fed, depth + 1)]
@@ -229,56 +234,6 @@ class _Judge:
         self.patience -= 1
         if self.patience < 0:
             raise UnreadableError
-
-
-def _only_reads(command: Command) -> bool:
-    """Tell whether a simple command is on the strict list of what only reads."""
-    if command.fed or not command.words or not all(word.is_plain for word in command.words):
-        return False
-    if not all(_is_harmless(redirect) for redirect in command.redirects):
-        return False
-    program, arguments = command.words[0].text, command.words[1:]
-    folder, _, name = program.rpartition("/")
-    if program != name and folder not in programs.SYSTEM_FOLDERS:
-        return False
-    if [word.text for word in arguments] == ["--version"]:
-        return name in programs.VERSIONED
-    if name == "git":
-        return _git_only_reads(arguments)
-    if name == "sed":
-        return _sed_only_reads([word.text for word in arguments])
-    if name == "command":
-        return _has_flag(arguments[:1], flags("-v -V"))
-    if name == "uniq" and len(_names(arguments)) > 1:
-        return False
-    if name == "date" and not all(word.text.startswith("+") for word in _names(arguments)):
-        return False
-    return name in programs.READERS and not _has_flag(arguments, programs.READERS[name])
-
-
-def _is_harmless(redirect: Redirect) -> bool:
-    text = redirect.target.text
-    if not redirect.target.is_plain:
-        return False
-    return text in programs.SCRATCH or (redirect.operator == "<" and text != "" and not text.startswith("/dev/"))
-
-
-def _git_only_reads(arguments: Sequence[Word]) -> bool:
-    own, rest = _split_git(arguments)
-    if any(word.text not in programs.GIT_OWN_READ for word in own if word.text.startswith("-")) or not rest:
-        return False
-    sub, following = rest[0].text, rest[1:]
-    if sub in programs.GIT_READERS:
-        return not _has_flag(following, programs.GIT_NOT_READ)
-    if sub in programs.GIT_LISTS:
-        return all(word.text in programs.GIT_LISTS[sub] for word in following)
-    return sub in programs.GIT_FIRST and bool(following) and following[0].text in programs.GIT_FIRST[sub]
-
-
-def _sed_only_reads(arguments: list[str]) -> bool:
-    names = [text for text in arguments if not text.startswith("-")]
-    options = {text for text in arguments if text.startswith("-")}
-    return bool({"-n"} <= options <= {"-n", "-E", "-r"} and names and programs.SED_PRINTS.fullmatch(names[0]))
 
 
 def _by_tables(name: str, arguments: Sequence[Word]) -> list[Risk]:
@@ -309,21 +264,7 @@ def _fits(rule: Rule, arguments: Sequence[Word]) -> bool:
             after_option = False
         else:
             return False
-    return not pending and (not rule.flags or _has_flag(arguments, rule.flags))
-
-
-def _has_flag(words: Sequence[Word], wanted: Flags) -> bool:
-    letters = {flag[1] for flag in wanted if len(flag) == 2 and flag[0] == "-"}
-    return any(_is_flag(word.text, wanted, letters) for word in words)
-
-
-def _is_flag(text: str, wanted: Flags, letters: set[str]) -> bool:
-    if text in wanted:
-        return True
-    if text.startswith("--"):
-        name = text.partition("=")[0]
-        return len(name) > 3 and any(flag.startswith(name) or name.startswith(f"{flag}-") for flag in wanted)
-    return text.startswith("-") and not letters.isdisjoint(text[1:])
+    return not pending and (not rule.flags or has_flag(arguments, rule.flags))
 
 
 def _without_prefixes(words: list[Word]) -> tuple[list[Word], list[tuple[str, str]]]:
@@ -375,14 +316,6 @@ def _program_positions(arguments: Sequence[Word], own: int) -> list[int]:
     return [at for at in found if arguments[at].literal or at == found[-1]]
 
 
-def _split_git(arguments: Sequence[Word]) -> tuple[Sequence[Word], Sequence[Word]]:
-    """Divide git's arguments into its own options with their values, and the sub-command with what follows."""
-    at = 0
-    while at < len(arguments) and arguments[at].text.startswith("-"):
-        at += 2 if arguments[at].text in programs.GIT_VALUED else 1
-    return arguments[:at], arguments[at:]
-
-
 def _runs_by_setting(key: str, value: str) -> bool:
     return bool(programs.GIT_RUNS.search(key)) and value not in programs.HARMLESS_VALUES
 
@@ -391,7 +324,7 @@ def _code_argument(arguments: Sequence[Word], letter: str) -> list[Word]:
     """Return the code that stands after the flag of `letter`."""
     for at, word in enumerate(arguments):
         if word.text.startswith("-") and not word.text.startswith("--") and letter in word.text[1:]:
-            return _names(arguments[at + 1 :])[:1]
+            return names_in(arguments[at + 1 :])[:1]
     return []
 
 
@@ -417,16 +350,8 @@ def _sub_command(arguments: Sequence[Word]) -> str:
     return arguments[0].text if arguments else ""
 
 
-def _names(words: Sequence[Word]) -> list[Word]:
-    return [word for word in words if not word.text.startswith("-")]
-
-
 def _name(word: Word) -> str:
     return word.text.rpartition("/")[2].lower()
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _lost(name: str) -> Risk:

@@ -8,14 +8,19 @@ pass. Where it sees no sense it says so, and does not guess.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 DEPTH = 40
 """Substitutions within substitutions that are followed."""
 
 
+WORDS = 20_000
+"""Words that are read. Whatever has more is data, and belongs in a file or a here-document."""
+
+
 class UnreadableError(Exception):
-    """A quotation or substitution has no end, or they are nested too deep."""
+    """A quotation or substitution has no end, they are nested too deep, or there are too many words."""
 
 
 @dataclass(slots=True)
@@ -32,7 +37,7 @@ class Word:
     @property
     def is_plain(self) -> bool:
         """Whether it is what it says, and no file's name can make an option of it."""
-        return self.literal and not (self.glob and self.text[0] in "*?[")
+        return self.literal and not (self.glob and self.text[0] in "*?[-")
 
     def has(self, piece: str, *, literal: bool = True) -> None:
         """Add a piece while the word is being read."""
@@ -45,6 +50,26 @@ class Word:
         if self.text in ("[", "[["):
             self.glob = False
         return self
+
+
+def names_in(words: Sequence[Word]) -> list[Word]:
+    """Return the words that are no options."""
+    return [word for word in words if not word.text.startswith("-")]
+
+
+def has_flag(words: Sequence[Word], wanted: frozenset[str]) -> bool:
+    """Tell whether one of the flags is among the words: by itself, in a bundle, with a value, or cut short."""
+    letters = {flag[1] for flag in wanted if len(flag) == 2 and flag[0] == "-"}
+    return any(_is_flag(word.text, wanted, letters) for word in words)
+
+
+def _is_flag(text: str, wanted: frozenset[str], letters: set[str]) -> bool:
+    if text in wanted:
+        return True
+    if text.startswith("--"):
+        name = text.partition("=")[0]
+        return len(name) > 3 and any(flag.startswith(name) or name.startswith(f"{flag}-") for flag in wanted)
+    return text.startswith("-") and not letters.isdisjoint(text[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +131,7 @@ class _Reader:
         self.commands: list[Command] = []
         self.plain = True
         self.pipelines = 0
+        self.words = 0
         self.heredocs: list[tuple[Command, Word, bool]] = []
         if depth > DEPTH:
             raise UnreadableError
@@ -201,6 +227,7 @@ class _Reader:
         self.depth -= 1
 
     def _word(self) -> Word:
+        self._count()
         word = Word()
         while self.at < len(self.text):
             run = _RUN.match(self.text, self.at)
@@ -293,6 +320,7 @@ class _Reader:
             raise UnreadableError
         self.at = inside.end()
         self.plain = False
+        self._count()
         reader = _Reader(re.sub(r"\\([`\\$])", r"\1", inside[1]), self.depth + 1)
         reader.read_list(closing="")
         self.commands += reader.commands
@@ -310,6 +338,11 @@ class _Reader:
     def _variable(self, name: str, word: Word) -> None:
         # The home folder is the one value that is known; a path in it must be seen as one.
         word.has("~" if name == "HOME" and not word.pieces else f"${{{name}}}", literal=False)
+
+    def _count(self) -> None:
+        self.words += 1
+        if self.words > WORDS:
+            raise UnreadableError
 
     def _skip_blanks(self) -> None:
         blanks = _BLANKS.match(self.text, self.at)

@@ -21,7 +21,6 @@ import msgspec
 from deskhand import processes
 from deskhand.processes import Process, Survivor
 from deskhand.seam.risk import Risk
-from deskhand.seam.shell import classify
 from deskhand.tools.base import EVERYTHING, CallContext, Resources, ToolError, ToolResult, built_in
 from deskhand.tools.text import file_head_and_tail, human_size
 
@@ -80,8 +79,8 @@ async def run(arguments: Parameters, context: CallContext) -> ToolResult:
     script = context.outputs / f"{context.call}.sh"
     try:
         process = _start(arguments.command, context, output, script)
-        context.spawned(process.pid, process.started)
         try:
+            context.spawned(process.pid, process.started)
             code = await _wait(process, output, context)
             return _result(output, code != 0, _exit_remark(code), survivors=await process.survivors())
         except _FloodError:
@@ -94,6 +93,9 @@ async def run(arguments: Parameters, context: CallContext) -> ToolResult:
             if context.ending is None:
                 raise
             return _result(output, True, context.ending.sentence, _left_remark(left))
+        except Exception:  # the call could not be put on record, say: nobody would own the process
+            await process.end()
+            raise
     finally:
         script.unlink(missing_ok=True)
 
@@ -101,9 +103,9 @@ async def run(arguments: Parameters, context: CallContext) -> ToolResult:
 def _start(command: str, context: CallContext, output: Path, script: Path) -> Process:
     try:
         return processes.start(
-            [find_shell(), *_shell_arguments(command, script)],
+            [_find_shell(), *_shell_arguments(command, script)],
             cwd=context.cwd,
-            environment=environment(os.environ, context.cwd),
+            environment=_environment(os.environ, context.cwd),
             output=output,
             mark=(context.session, context.call),
         )
@@ -128,12 +130,12 @@ def _shell_arguments(command: str, script: Path) -> list[str]:
 
 
 @functools.cache
-def find_shell() -> str:
+def _find_shell() -> str:
     """Return the full path of bash; of sh where there is no bash."""
     return shutil.which("bash") or shutil.which("sh") or "/bin/sh"
 
 
-def environment(own: Mapping[str, str], cwd: Path) -> dict[str, str]:
+def _environment(own: Mapping[str, str], cwd: Path) -> dict[str, str]:
     """Return the agent's environment as commands get it: without `SECRETS`, with `FORCED`.
 
     PWD is the name under which the user knows `cwd`; without it, the shell would resolve symlinks.
@@ -221,6 +223,8 @@ def _is_disk_full(folder: Path) -> bool:
 
 
 def _risk(arguments: Parameters, cwd: Path) -> Risk:
+    from deskhand.seam.shell import classify  # 10 ms of patterns that the first request need not wait for
+
     return classify(arguments.command, cwd)
 
 

@@ -44,10 +44,10 @@ Table = dict[int, Row]
 
 def read_table() -> Table:
     """Return all processes that can be seen, by pid."""
-    if sys.platform == "linux":
-        rows = (read_row(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-        return {row.pid: row for row in rows if row is not None}
-    return read_table_from_ps()
+    if sys.platform != "linux":
+        return read_table_from_ps()
+    rows = (read_row(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {row.pid: row for row in rows if row is not None}
 
 
 def read_row(pid: int) -> Row | None:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+_LINUX: bool = sys.platform == "linux"
+
 SESSION_VARIABLE = "DESKHAND_SESSION"
 CALL_VARIABLE = "DESKHAND_CALL"
 
@@ -44,7 +46,7 @@ Table = dict[int, Row]
 
 def read_table() -> Table:
     """Return all processes that can be seen, by pid."""
-    if sys.platform != "linux":
+    if not _LINUX:
         return read_table_from_ps()
     rows = (read_row(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {row.pid: row for row in rows if row is not None}
@@ -52,7 +54,7 @@ def read_table() -> Table:
 
 def read_row(pid: int) -> Row | None:
     """Return the process `pid`; None where there is none."""
-    if sys.platform != "linux":
+    if not _LINUX:
         return read_table_from_ps("-p", str(pid)).get(pid)
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -114,7 +116,7 @@ def _boot() -> str:
 
 def command_line(pid: int) -> str:
     """Return the program and arguments of `pid` on one line; empty where there is no such process."""
-    if sys.platform != "linux":
+    if not _LINUX:
         return " ".join(_ps("-p", str(pid), "-o", "command=").split())
     try:
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -151,10 +153,7 @@ def with_descendants(table: Table, roots: Iterable[int]) -> set[int]:
 
 def send(row: Row, number: signal.Signals) -> None:
     """Send a signal to exactly the process of `row`; one that has ended, or is not ours to signal, is left alone."""
-    try:
-        handle = os.pidfd_open(row.pid) if sys.platform == "linux" else None
-    except OSError:  # it is gone, or the kernel is older than 5.3
-        handle = None
+    handle = _handle(row.pid)
     try:
         now = read_row(row.pid)
         if now is None or now.clock != row.clock:
@@ -168,3 +167,14 @@ def send(row: Row, number: signal.Signals) -> None:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def _handle(pid: int) -> int | None:
+    """Return a descriptor that stays with the process, whoever gets the pid next; None where there is none."""
+    if sys.platform == "linux":
+        try:
+            return os.pidfd_open(pid)
+        except OSError:  # it is gone, or the kernel is older than 5.3
+            return None
+    else:
+        return None

@@ -177,7 +177,7 @@ class Loop:
         message = MessageReceived(
             turn.number, turn.model, content, received.stop_reason, received.usage, round(seconds, 3)
         )
-        durable = self._record.append(message)  # the first call's start, or the turn's end, waits for it
+        durable = self._record.append(message, now=False)  # the first call's start, or the turn's end, waits for it
         durable.add_done_callback(lambda future: future.cancelled() or future.exception())
         return message
 

@@ -36,7 +36,7 @@ from deskhand.settings import LimitSettings
 from deskhand.tools.base import CallContext, Change, Ending, Tool, ToolError, ToolResult
 from deskhand.tools.files import name_of
 
-STOP_GRACE = 0.8
+STOP_GRACE = 0.9
 """Seconds that a tool has to clean up when the user stops the turn: a stop takes one second, whatever runs."""
 
 EXPIRY_GRACE = 5.0
@@ -131,7 +131,7 @@ async def _run(step: Prepared, room: Room) -> CallFinished:
         outputs=room.outputs,
         seen=record.state.seen,
         progress=watch.progress,
-        spawned=lambda pid, started: _ignore(record.append(CallSpawned(room.turn, use.id, pid, started))),
+        spawned=lambda pid, started: _ignore(record.append(CallSpawned(room.turn, use.id, pid, started), now=False)),
         call_limits=(step.limits.quiet, step.limits.total),
     )
     task = asyncio.create_task(step.tool.run(step.arguments, context))
@@ -205,9 +205,9 @@ async def _finish(step: Prepared, ended: _Ended, watch: Watch, room: Room) -> Ca
         changes=changes,
         locations=result.locations,
     )
-    _ignore(room.record.append(finished, {**capped.blobs, **before}))
+    _ignore(room.record.append(finished, {**capped.blobs, **before}, now=False))
     if result.plan is not None:
-        _ignore(room.record.append(PlanChanged(room.turn, result.plan)))
+        _ignore(room.record.append(PlanChanged(room.turn, result.plan), now=False))
     return finished
 
 
@@ -215,7 +215,7 @@ def _finish_without_running(use: ToolUse, outcome: Outcome, sentence: str, room:
     content = (Text(sentence),)
     note = room.repetition.note(use.name, use.input, content)
     finished = CallFinished(room.turn, use.id, use.name, outcome, content if note is None else (*content, Text(note)))
-    _ignore(room.record.append(finished))
+    _ignore(room.record.append(finished, now=False))
     return finished
 
 

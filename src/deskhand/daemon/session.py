@@ -38,13 +38,11 @@ class Session:
         self._record.watch(self._tell)
 
     @classmethod
-    def create(
-        cls, journal: Journal, home: Home, tools: Mapping[str, Tool[Any]], cwd: Path, mode: Mode
-    ) -> Session:
+    def create(cls, journal: Journal, home: Home, tools: Mapping[str, Tool[Any]], cwd: Path, mode: Mode) -> Session:
         """Begin a new session in the folder `cwd`. It is on disk together with its first prompt."""
         session = cls(journal, new_session_id(time.time()), home, tools)
         began = time.strftime("%Y-%m-%d")
-        session._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=began))
+        session._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=began), now=False)
         return session
 
     @property
@@ -96,7 +94,7 @@ class Session:
     ) -> TurnEnded:
         """Run a turn to its end. Raises `JournalError` where it cannot be recorded."""
         if model != self.model or mode != self.mode:
-            self._record.append(SessionChanged(model=model, mode=mode))
+            self._record.append(SessionChanged(model=model, mode=mode), now=False)
         client = MessagesClient(endpoint, settings.endpoint.first_byte, settings.endpoint.idle)
         turn = Turn(self._record.state.turns + 1, model, client, self._tools, settings, self._tell)
         self._turn = asyncio.create_task(self._loop.turn(prompt, endpoint, turn))

@@ -173,7 +173,7 @@ class CallStarted(_Event, frozen=True, tag="call.started"):
 
 
 class CallSpawned(_Event, frozen=True, tag="call.spawned"):
-    """A call started a process. `started` (see `processes.start_time`) tells it from a later one of the same pid."""
+    """A call started a process. `started` (see `process_table`) tells it from a later one of the same pid."""
 
     turn: int
     call: str

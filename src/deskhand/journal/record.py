@@ -32,13 +32,16 @@ class Record:
         for entry in journal.entries(session):
             self.state.add(entry.event)
 
-    def append(self, event: Event, blobs: Mapping[str, tuple[str, bytes]] | None = None) -> asyncio.Future[Entry]:
+    def append(
+        self, event: Event, blobs: Mapping[str, tuple[str, bytes]] | None = None, *, now: bool = True
+    ) -> asyncio.Future[Entry]:
         """Append `event`, with the blobs that it names (digest: media type, bytes).
 
-        The future gives the entry once it is durable, or raises `JournalError`.
+        The future gives the entry once it is durable, or raises `JournalError`. An event that nobody waits for
+        need not be written `now`, but with the next.
         """
         fresh = blobs or {}
-        durable = self._journal.append(self.session, event, fresh)
+        durable = self._journal.append(self.session, event, fresh, now=now)
         self._fresh_blobs.update(fresh)
         self.state.add(event)
         if self._projection is not None:

@@ -67,21 +67,27 @@ class Journal:
         return cls(path, open_database(path))
 
     def append(
-        self, session: str, event: Event, blobs: Mapping[str, tuple[str, bytes]] | None = None
+        self,
+        session: str,
+        event: Event,
+        blobs: Mapping[str, tuple[str, bytes]] | None = None,
+        *,
+        now: bool = True,
     ) -> asyncio.Future[Entry]:
         """Append `event`, with every blob that it names (digest: media type, bytes).
 
         The future gives the entry once it is durable, or raises `JournalError`. It may be left alone: events
         of one session reach the disk in order, so to wait for one is to wait for all before it. After a
         failure the session takes no more events until `flush` has raised it, so that none is on disk without
-        those before it. To cancel the wait does not take the event back.
+        those before it. To cancel the wait does not take the event back. An event that nobody waits for need
+        not be written `now`: it is, with the next one, within a twentieth of a second.
         """
         done: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         if self._closed:
             done.set_exception(self._closed_error())
             done.exception()  # counts as heard, as in the writer
         else:
-            self._writer.put(Append(session, time.time(), event, blobs or {}, done))
+            self._writer.put(Append(session, time.time(), event, blobs or {}, done), now=now)
         return done
 
     async def flush(self, session: str) -> None:

@@ -64,7 +64,13 @@ def record(command: list[str]) -> str:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     with tempfile.TemporaryDirectory() as home:
-        environment = {"PATH": os.environ["PATH"], "HOME": home, "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": home,
+            "TMPDIR": home,
+            "TERM": "xterm-256color",
+            "LANG": "C.UTF-8",
+        }
         process = subprocess.Popen(
             command, cwd=home, env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )

@@ -39,6 +39,7 @@ from deskhand.model.endpoint import Endpoint
 from deskhand.model.errors import EndpointError, failure
 from deskhand.model.messages import MessagesClient, Received, TextDelta, ThinkingDelta
 from deskhand.model.retries import delay
+from deskhand.seam.question import Ask
 from deskhand.settings import Settings
 from deskhand.tools.base import Tool
 
@@ -62,6 +63,7 @@ class Turn:
     tools: Mapping[str, Tool[Any]]
     settings: Settings
     show: Show
+    ask: Ask | None = None
 
 
 class Loop:
@@ -107,7 +109,7 @@ class Loop:
     async def _advance(self, turn: Turn, tally: _Tally) -> StopReason:
         limits = turn.settings.limits
         state = self._record.state
-        room = Room(self._record, turn.number, Path(state.cwd), state.mode, turn.tools, limits, self._outputs)
+        room = Room(self._record, turn.number, Path(state.cwd), state.mode, turn.tools, limits, self._outputs, turn.ask)
         request = frame(turn.model, system_prompt(state), turn.tools.values(), turn.settings.endpoint)
         while True:
             if tally.requests >= limits.turn_requests or tally.usage.total >= (limits.turn_tokens or float("inf")):

@@ -31,7 +31,8 @@ from deskhand.journal.events import (
     PlanChanged,
 )
 from deskhand.journal.record import Record
-from deskhand.seam.decide import decide, refusal
+from deskhand.seam.decide import SAID_NO, decide, refusal
+from deskhand.seam.question import Ask, Question
 from deskhand.settings import LimitSettings
 from deskhand.tools.base import CallContext, Change, Ending, Tool, ToolError, ToolResult
 from deskhand.tools.files import name_of
@@ -57,6 +58,7 @@ class Room:
     tools: Mapping[str, Tool[Any]]
     limits: LimitSettings
     outputs: Path
+    ask: Ask | None = None
     repetition: Repetition = field(default_factory=Repetition)
 
 
@@ -114,10 +116,17 @@ async def _one(step: Prepared | Rejected, room: Room) -> CallFinished:
     if isinstance(step, Rejected):
         return _finish_without_running(step.use, "invalid", step.sentence, room)
     verdict = decide(step.risk.klass, room.mode)
-    if verdict != "run":
-        sentence = refusal(verdict, step.risk.klass, room.mode, step.risk.reason)
-        return _finish_without_running(step.use, "refused", sentence, room)
-    return await _run(step, room)
+    answer = await room.ask(_question(step)) if verdict == "ask" and room.ask is not None else None
+    if verdict == "run" or answer:
+        return await _run(step, room)
+    sentence = SAID_NO if answer is False else refusal(verdict, step.risk.klass, room.mode, step.risk.reason)
+    return _finish_without_running(step.use, "refused", sentence, room)
+
+
+def _question(step: Prepared) -> Question:
+    use, risk = step.use, step.risk
+    title = step.tool.title(step.arguments)
+    return Question(use.id, use.name, title, step.tool.kind, risk.klass, risk.reason, use.input)
 
 
 async def _run(step: Prepared, room: Room) -> CallFinished:

@@ -157,7 +157,7 @@ class StreamOutput(JsonOutput):
         """See `Output`."""
         from deskhand.daemon.updates import Updates
 
-        self._updates = Updates(setting.session.id, setting.tools, setting.journal.blob)
+        self._updates = Updates(setting.session.id, setting.tools, setting.journal.blob, is_own=lambda turn: True)
         return super().attend(setting)
 
     def _news(self, news: Entry | Live) -> None:

@@ -17,18 +17,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from deskhand import log
+from deskhand.daemon.hub import Hub, SessionBusy
 from deskhand.daemon.session import Session, Watcher
 from deskhand.home import Home
 from deskhand.journal.blocks import PromptBlock
 from deskhand.journal.events import Mode, TurnEnded
-from deskhand.journal.locks import lock_session
 from deskhand.journal.sessions import find_session, latest_session
 from deskhand.journal.store import Journal
 from deskhand.model.discovery import find_endpoint
 from deskhand.model.endpoint import Endpoint
 from deskhand.settings import Settings, load_settings
 from deskhand.tools.base import Tool
-from deskhand.tools.built_in import built_in_tools
 
 T = TypeVar("T")
 
@@ -73,25 +72,24 @@ async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoin
     `JournalError`, each with one sentence for the user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a
     second one ends the process.
     """
-    home.folder()
-    settings = load_settings(home.settings)
-    if wanted.max_requests is not None:
-        settings = _with_max_requests(settings, wanted.max_requests)
-    log.open_log(home.logs())
-    journal = Journal.open(home.journal)
+    hub = Hub(home)
     try:
-        tools = built_in_tools()
-        session_id = _existing(wanted, journal)
+        settings = load_settings(home.settings)
+        if wanted.max_requests is not None:
+            settings = _with_max_requests(settings, wanted.max_requests)
+        session_id = _existing(wanted, hub.journal)
         endpoint = endpoint or await find_endpoint(os.environ, settings.endpoint, wanted.model)
         log.keep_secret(endpoint.api_key, endpoint.auth_token)
-        session = await _open_session(wanted, settings, journal, home, tools, session_id)
+        session = await _open_session(wanted, settings, hub, session_id)
         model = wanted.model or session.model or endpoint.model
         mode = wanted.mode or session.mode
-        session.watch(attend(Setting(session, endpoint, model, mode, tools, journal)))
+        session.watch(attend(Setting(session, endpoint, model, mode, hub.tools, hub.journal)))
         _arm_the_stop_keys(session)
         return await session.prompt(wanted.prompt, endpoint, model, mode, settings)
+    except SessionBusy as busy:
+        raise CannotStart(str(busy)) from None
     finally:
-        await journal.close()
+        await hub.shut()
 
 
 def _with_max_requests(settings: Settings, max_requests: int) -> Settings:
@@ -117,32 +115,14 @@ def _existing(wanted: Wanted, journal: Journal) -> str | None:
     return latest
 
 
-async def _open_session(
-    wanted: Wanted,
-    settings: Settings,
-    journal: Journal,
-    home: Home,
-    tools: Mapping[str, Tool[Any]],
-    session_id: str | None,
-) -> Session:
+async def _open_session(wanted: Wanted, settings: Settings, hub: Hub, session_id: str | None) -> Session:
     if session_id is None:
-        cwd = _folder(wanted.cwd or Path.cwd())
-        session = Session.create(journal, home, tools, cwd, wanted.mode or settings.mode)
-        _lock(home, session.id)
-        return session
-    _lock(home, session_id)
-    session = Session(journal, session_id, home, tools)
-    await session.recover()
+        return hub.create(_folder(wanted.cwd or Path.cwd()), wanted.mode or settings.mode)
+    session = await hub.open(session_id)
     if wanted.session is not None and wanted.cwd is not None:
         session.move(_folder(wanted.cwd))
     _folder(session.cwd)
     return session
-
-
-def _lock(home: Home, session_id: str) -> None:
-    """Keep every other process out of the session for as long as this one lives."""
-    if lock_session(home.run(), session_id) is None:
-        raise CannotStart(f"Session {session_id} is at work in another process: wait for its turn to end, or stop it.")
 
 
 def _folder(path: Path) -> Path:

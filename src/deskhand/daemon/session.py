@@ -19,8 +19,15 @@ from deskhand.journal.sessions import new_session_id
 from deskhand.journal.store import Journal
 from deskhand.model.endpoint import Endpoint
 from deskhand.model.messages import MessagesClient
+from deskhand.seam.question import Ask, Question
 from deskhand.settings import Settings
 from deskhand.tools.base import Tool
+
+STOP_LIMIT = 3.0
+"""Seconds that a stopped turn may take to end, before it is left to itself."""
+
+ANSWER_LIMIT = 3600.0
+"""Seconds that a question waits for its answer; nobody answered then, which is a no."""
 
 Watcher = Callable[[Entry | Live], None]
 
@@ -30,11 +37,15 @@ class Session:
 
     def __init__(self, journal: Journal, session_id: str, home: Home, tools: Mapping[str, Tool[Any]]) -> None:
         self.id = session_id
+        self._journal = journal
         self._record = Record(journal, session_id)
         self._tools = tools
         self._loop = Loop(self._record, home.outputs(session_id))
         self._watchers: list[Watcher] = []
         self._turn: asyncio.Task[TurnEnded] | None = None
+        self._next = asyncio.Lock()
+        self.askers: list[Ask] = []
+        """Those who can put a call's question to a user."""
         self._record.watch(self._tell)
 
     @classmethod
@@ -65,13 +76,30 @@ class Session:
         """The model's last message, as text."""
         return self._record.state.text
 
+    async def choose(self, *, mode: Mode | None = None, model: str | None = None) -> None:
+        """Choose the mode or the model of the turns to come."""
+        await self._record.append(SessionChanged(mode=mode, model=model))
+
     def move(self, cwd: Path) -> None:
         """Let relative paths start from `cwd` from now on."""
         self._record.append(SessionChanged(cwd=str(cwd)))
 
+    @property
+    def running(self) -> bool:
+        """Whether a turn is running."""
+        return self._turn is not None
+
+    def entries(self, after: int = 0) -> list[Entry]:
+        """Return the durable events beyond the sequence number `after`."""
+        return self._journal.entries(self.id, after)
+
     def watch(self, watcher: Watcher) -> None:
         """Tell `watcher` every entry once it is durable, and what is shown live between them."""
         self._watchers.append(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Tell `watcher` nothing any more."""
+        self._watchers.remove(watcher)
 
     async def recover(self) -> None:
         """Close what the death of an earlier agent left open, and end the processes that it had started."""
@@ -92,11 +120,20 @@ class Session:
     async def prompt(
         self, prompt: tuple[PromptBlock, ...], endpoint: Endpoint, model: str, mode: Mode, settings: Settings
     ) -> TurnEnded:
-        """Run a turn to its end. Raises `JournalError` where it cannot be recorded."""
+        """Run a turn to its end, after those that were asked for before it.
+
+        Raises `JournalError` where it cannot be recorded.
+        """
+        async with self._next:
+            return await self._advance(prompt, endpoint, model, mode, settings)
+
+    async def _advance(
+        self, prompt: tuple[PromptBlock, ...], endpoint: Endpoint, model: str, mode: Mode, settings: Settings
+    ) -> TurnEnded:
         if model != self.model or mode != self.mode:
             self._record.append(SessionChanged(model=model, mode=mode), now=False)
         client = MessagesClient(endpoint, settings.endpoint.first_byte, settings.endpoint.idle)
-        turn = Turn(self._record.state.turns + 1, model, client, self._tools, settings, self._tell)
+        turn = Turn(self._record.state.turns + 1, model, client, self._tools, settings, self._tell, self._ask)
         self._turn = asyncio.create_task(self._loop.turn(prompt, endpoint, turn))
         try:
             return await self._turn
@@ -104,12 +141,34 @@ class Session:
             self._turn = None
             client.close()
 
+    async def stop(self) -> None:
+        """Stop the running turn, and wait for its end, which is near."""
+        turn = self._turn
+        if turn is not None:
+            self.cancel()
+            await asyncio.wait({turn}, timeout=STOP_LIMIT)
+
     def cancel(self) -> bool:
         """Stop the running turn, once; it ends as `cancelled` within a second. False: there is none to stop."""
         if self._turn is None or self._turn.cancelling():
             return False
         return self._turn.cancel()
 
+    async def _ask(self, question: Question) -> bool | None:
+        """Put the question to all who are attached; the first answer wins, and the others need not answer any more."""
+        asked = [asyncio.ensure_future(ask(question)) for ask in self.askers]
+        try:
+            for next_answer in asyncio.as_completed(asked, timeout=ANSWER_LIMIT):
+                answer = await next_answer
+                if answer is not None:
+                    return answer
+        except TimeoutError:
+            return None
+        finally:
+            for question_out in asked:
+                question_out.cancel()
+        return None
+
     def _tell(self, news: Entry | Live) -> None:
-        for watcher in self._watchers:
+        for watcher in list(self._watchers):
             watcher(news)

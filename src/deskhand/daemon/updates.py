@@ -6,11 +6,11 @@ https://agentclientprotocol.com/protocol/prompt-turn
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from deskhand.agent.live import Live, Restarted, Said, Thought
-from deskhand.journal.blocks import Image, Text, ToolUse
+from deskhand.journal.blocks import Image, Text, Thinking, ToolUse
 from deskhand.journal.events import (
     CallFinished,
     CallStarted,
@@ -19,6 +19,7 @@ from deskhand.journal.events import (
     MessageReceived,
     PlanChanged,
     RequestRetried,
+    TurnStarted,
     Usage,
 )
 from deskhand.journal.projection import Blobs
@@ -28,12 +29,20 @@ Update = dict[str, Any]
 
 
 class Updates:
-    """The ACP updates of one session, for one client."""
+    """The ACP updates of one session, for one client.
 
-    def __init__(self, session: str, tools: Mapping[str, Tool[Any]], blobs: Blobs) -> None:
+    A message is told once, whether its text came in deltas, at once from the journal, or partly so. `is_own` tells
+    the turns whose prompt the client knows, since it sent it.
+    """
+
+    def __init__(
+        self, session: str, tools: Mapping[str, Tool[Any]], blobs: Blobs, is_own: Callable[[TurnStarted], bool]
+    ) -> None:
         self._session = session
         self._tools = tools
         self._blobs = blobs
+        self._is_own = is_own
+        self._said = self._thought = 0
 
     def notifications(self, news: Entry | Live) -> Iterator[Update]:
         """Yield `news` as JSON-RPC notifications `session/update`."""
@@ -48,15 +57,21 @@ class Updates:
     def _live(self, news: Live) -> Iterator[Update]:
         match news:
             case Said(_, text):
-                yield {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}
+                self._said += len(text)
+                yield _chunk("agent_message_chunk", text)
             case Thought(_, text):
-                yield {"sessionUpdate": "agent_thought_chunk", "content": {"type": "text", "text": text}}
+                self._thought += len(text)
+                yield _chunk("agent_thought_chunk", text)
             case Restarted():
-                return  # the entry that follows, `request.retried`, tells why
+                self._said = self._thought = 0  # the entry that follows, `request.retried`, tells why
 
     def _recorded(self, entry: Entry) -> Iterator[Update]:
         match entry.event:
+            case TurnStarted() as started if not self._is_own(started):
+                for block in started.prompt:
+                    yield {"sessionUpdate": "user_message_chunk", "content": self._content(block)}
             case MessageReceived() as message:
+                yield from self._untold(message)
                 yield from (self._call(block) for block in message.content if isinstance(block, ToolUse))
                 # ACP's own `usage_update` must give the size of the context, which no endpoint has told us.
                 yield {"sessionUpdate": "session_info_update"} | _meta(usage=_usage(message.usage))
@@ -80,6 +95,16 @@ class Updates:
                         "wait": retried.wait,
                     }
                 )
+
+    def _untold(self, message: MessageReceived) -> Iterator[Update]:
+        """Yield what of the message's words no delta has told."""
+        thought = "".join(block.thinking for block in message.content if isinstance(block, Thinking))[self._thought :]
+        said = "".join(block.text for block in message.content if isinstance(block, Text))[self._said :]
+        self._said = self._thought = 0
+        if thought:
+            yield _chunk("agent_thought_chunk", thought)
+        if said:
+            yield _chunk("agent_message_chunk", said)
 
     def _call(self, use: ToolUse) -> Update:
         tool = self._tools.get(use.name)
@@ -131,6 +156,10 @@ def _diffs(change: FileChange) -> Iterator[Update]:
             "oldText": None if change.before is None and not hunk.old else hunk.old,
             "newText": hunk.new,
         }
+
+
+def _chunk(kind: str, text: str) -> Update:
+    return {"sessionUpdate": kind, "content": {"type": "text", "text": text}}
 
 
 def _usage(usage: Usage) -> dict[str, int]:

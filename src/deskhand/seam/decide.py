@@ -21,6 +21,8 @@ _TABLE: dict[Mode, dict[Class, Verdict]] = {
     "bypass": {"read": "run", "write": "run", "confirm": "run"},
 }
 
+SAID_NO = "Refused: the user said no. Do not try it another way; ask what to do instead."
+
 
 def decide(klass: Class, mode: Mode) -> Verdict:
     """Return what to do with a call of class `klass` in a session of mode `mode` (DESIGN, "Modes and classes")."""

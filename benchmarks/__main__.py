@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measure import BenchmarkError, Run, growth, percentile_95, python_start_ms, run
+from benchmarks.measure import BenchmarkError, Command, Run, growth, percentile_95, python_start_ms, run
 
 FLOOR = Path(__file__).with_name("floor.py")
 SCRIPT = Path(sys.executable).with_name("deskhand")
@@ -65,7 +65,12 @@ def main() -> None:
 
 def deskhand(port: int) -> list[str]:
     """Return the command that a user types. The endpoint's port comes with the environment."""
-    return [str(SCRIPT), "run", "--no-daemon", "--output", "stream-json", "go"]
+    return [str(SCRIPT), "run", "--no-daemon", "go"]
+
+
+def streaming_deskhand(port: int) -> list[str]:
+    """Return the command of a program that follows the turn."""
+    return [*deskhand(port), "--output", "stream-json"]
 
 
 def floor(port: int) -> list[str]:
@@ -83,7 +88,7 @@ def measure(cold_rounds: int, rounds: int, long_rounds: int) -> list[Row]:
         cold = in_turn(cold_rounds, folder)
         fifty = in_turn(rounds, folder, calls=50)
         many = in_turn(long_rounds, folder, calls=MANY_CALLS)
-        stream = in_turn(1, folder, tokens=STREAMED_TOKENS)
+        stream = in_turn(1, folder, tokens=STREAMED_TOKENS, ours=streaming_deskhand)
     return [
         compare(
             "start to first byte of the first request", "ms", 400, cold, lambda runs: median(r.cold_ms for r in runs)
@@ -116,12 +121,12 @@ class Pair:
     floor: list[Run]
 
 
-def in_turn(rounds: int, folder: Path, *, calls: int = 0, tokens: int = 0) -> Pair:
+def in_turn(rounds: int, folder: Path, *, calls: int = 0, tokens: int = 0, ours: Command = deskhand) -> Pair:
     """Run both programs `rounds` times, one after the other."""
     pair = Pair([], [])
     for _ in range(rounds):
         pair.floor.append(run(floor, folder, calls=calls, tokens=tokens))
-        pair.ours.append(run(deskhand, folder, calls=calls, tokens=tokens))
+        pair.ours.append(run(ours, folder, calls=calls, tokens=tokens))
     return pair
 
 

@@ -24,6 +24,9 @@ DEADLINE_SECONDS = 120
 SAMPLE_SECONDS = 0.05
 SENT_AT = re.compile(rb"<(\d+)>")
 
+Command = Callable[[int], list[str]]
+"""Gives the command line of a program, for the endpoint's port."""
+
 
 class BenchmarkError(Exception):
     """A program that was measured did not do its work; the message says which, and shows its last words."""
@@ -63,7 +66,7 @@ class Run:
         return [(came - sent) / 1e6 for sent, came in arrivals.items()]
 
 
-def run(command: Callable[[int], list[str]], folder: Path, *, calls: int = 0, tokens: int = 0) -> Run:
+def run(command: Command, folder: Path, *, calls: int = 0, tokens: int = 0) -> Run:
     """Run `command(port)` in `folder` for one turn of so many calls, then a text of so many tokens.
 
     Raises `BenchmarkError` where it fails, or asks the model less often than the turn needs.
@@ -167,7 +170,6 @@ def memory_watch(pid: int) -> Iterator[list[int]]:
 
     def watch() -> None:
         while not over.wait(SAMPLE_SECONDS):
-            # Between fork and exec a child counts its parent's memory once more; medians over runs leave that out.
             peak[0] = max(peak[0], sum(map(peak_of_process, tree(pid))))
 
     watcher = threading.Thread(target=watch)
@@ -180,19 +182,28 @@ def memory_watch(pid: int) -> Iterator[list[int]]:
 
 
 def tree(pid: int) -> Iterator[int]:
-    """Yield `pid` and the processes below it (Linux)."""
+    """Yield `pid` and the processes below it that have become programs of their own (Linux)."""
     yield pid
     try:
         below = [child for thread in Path(f"/proc/{pid}/task").iterdir() for child in children_of(thread)]
     except OSError:
         return  # it has ended since
     for child in below:
-        yield from tree(child)
+        if command_line(child) != command_line(pid):  # else it is a copy between fork and exec, in the same memory
+            yield from tree(child)
 
 
 def children_of(thread: Path) -> list[int]:
     """Return the processes that one thread has started."""
     return [int(child) for child in (thread / "children").read_text().split()]
+
+
+def command_line(pid: int) -> bytes:
+    """Return the program and its arguments, as /proc has them; b"" where the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def peak_of_process(pid: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deskhand.agent.live import Live, Restarted, Said, Thought
-from deskhand.cli.output import Summary, retry_sentence
+from deskhand.cli.summary import Summary, retry_sentence
 from deskhand.cli.terminal import Terminal, complain, safe
 from deskhand.daemon.updates import title
 from deskhand.journal.blocks import Text, ToolUse

@@ -67,7 +67,7 @@ def check(messages: list[dict[str, Any]]) -> None:
         assert kinds[-1] not in ("thinking", "redacted_thinking"), "the API refuses reasoning at the end"
         assert kinds[: len(found)] == ["tool_result"] * len(found), "results come first"
         open_calls = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
-    assert not open_calls
+    assert not messages or messages[-1]["role"] == "user"
 
 
 @settings(deadline=None, max_examples=300)
@@ -124,6 +124,25 @@ def test_an_open_call_is_told_as_of_unknown_fate() -> None:
     assert content[0]["content"][0]["text"] == UNKNOWN_FATE
     assert content[0]["is_error"]
     assert content[1]["is_error"]
+
+
+def test_a_name_that_no_endpoint_takes_is_sent_back_as_one_that_all_take() -> None:
+    """A model that made up a tool's name would else be refused for ever, with all of its session."""
+    for name, sent in [("foo bar!", "foo_bar_"), ("", "unnamed"), ("n" * 500, "n" * 64), ("naïve\0", "na_ve_")]:
+        events: list[Event] = [
+            TurnStarted(1, (Text("go"),), "/", "auto", MODEL, "http://x"),
+            MessageReceived(1, MODEL, (ToolUse("a", name, {}),), "tool_use"),
+        ]
+        assert project(events, MODEL, blobs)[1]["content"][0]["name"] == sent
+
+
+def test_a_model_that_paused_is_asked_to_go_on() -> None:
+    """A request that ends with the model's own words is refused by most endpoints."""
+    events: list[Event] = [
+        TurnStarted(1, (Text("go"),), "/", "auto", MODEL, "http://x"),
+        MessageReceived(1, MODEL, (Text("one moment "),), "pause_turn"),
+    ]
+    assert [message["role"] for message in project(events, MODEL, blobs)] == ["user", "assistant", "user"]
 
 
 def test_reasoning_goes_back_only_signed_and_only_to_its_own_model() -> None:

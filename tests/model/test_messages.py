@@ -144,6 +144,26 @@ def test_a_server_that_does_not_stream_is_understood(content_type: str) -> None:
     assert TextDelta("Reading.") in events
 
 
+def test_what_comes_after_the_end_of_a_message_is_no_part_of_it() -> None:
+    """In one piece with the end, as a server that repeats itself sends it: the calls must not run twice."""
+    assert ask(answering(answer(STREAM + STREAM)))[-1] == RECEIVED
+
+
+def test_the_calls_of_a_refused_message_are_void() -> None:
+    refused = sse(
+        started(), *text_block(0, "I will not."), *call_block(1, "bash", '{"command": "ls"}'), *ended("refusal")
+    )
+    received = ask(answering(answer(refused)))[-1]
+    assert received == Received((Text("I will not."),), "refusal", Usage(), "m")
+
+
+def test_half_a_character_in_a_signature_is_borne() -> None:
+    """Nothing that cannot be written to the journal may get into a message."""
+    thought = block(0, {"type": "thinking", "thinking": "Hm"}, {"type": "signature_delta", "signature": "HALF"})
+    stream = sse(started(), *thought, *ended()).replace(b"HALF", rb"\ud800")
+    assert ask(answering(answer(stream)))[-1] == Received((Thinking("Hm", "\ufffd"),), "end_turn", Usage(), "m")
+
+
 def test_an_answer_without_content_is_an_empty_message() -> None:
     assert ask(answering(chunked(sse(started(), *ended()), 50)))[-1] == Received((), "end_turn", Usage(), "m")
 

@@ -1,8 +1,8 @@
 """The projection: from a session's events to the messages of the next request.
 
 It is a fold, and total: whatever events there are, cut off at any place, the messages satisfy what every
-endpoint demands. The first is the user's, roles alternate, no block is empty, and the message after a
-`tool_use` begins with exactly one `tool_result` for it; a call whose end is unknown gets one that says so.
+endpoint demands. The first and the last are the user's, roles alternate, no block is empty, and the message
+after a `tool_use` begins with exactly one `tool_result` for it; a call whose end is unknown gets one that says so.
 
 A message that an answer has followed never changes again, so it is encoded once, and the request's prefix
 is the same bytes from one request to the next: prompt caches hit, and the thousandth call costs what the
@@ -11,6 +11,7 @@ first did.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,7 +35,11 @@ Blobs = Callable[[str], tuple[str, bytes]]
 
 UNKNOWN_FATE = "interrupted: the agent ended during this call; it may or may not have taken effect"
 
+_NOT_IN_NAMES = re.compile("[^a-zA-Z0-9_-]")
+_LONGEST_NAME = 64
+
 _encode = msgspec.json.Encoder().encode
+_GO_ON = {"type": "text", "text": "Go on."}
 _BREAKPOINT = {"type": "ephemeral"}
 
 
@@ -68,6 +73,8 @@ class Projection:
         if self._assistant:
             encoded.append(_encode({"role": "assistant", "content": self._assistant}))
         user = self._user_content()
+        if self._assistant and not user:  # the model paused: most endpoints want the last word to be the user's
+            user = [_GO_ON]
         if user:
             encoded.append(_encode({"role": "user", "content": _with_breakpoint(user)}))
         return encoded
@@ -154,7 +161,12 @@ def _message_block(block: MessageBlock) -> Block:
         case RedactedThinking(data):
             return {"type": "redacted_thinking", "data": data}
         case ToolUse(id, name, input):
-            return {"type": "tool_use", "id": id, "name": name, "input": input}
+            return {"type": "tool_use", "id": id, "name": _tool_name(name), "input": input}
+
+
+def _tool_name(name: str) -> str:
+    """Return a name as endpoints take it: one that the model made up must not make them refuse every later request."""
+    return _NOT_IN_NAMES.sub("_", name)[:_LONGEST_NAME] or "unnamed"
 
 
 def _unknown_fate(call: str) -> Block:

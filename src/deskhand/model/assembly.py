@@ -124,10 +124,12 @@ class MessageAssembler:
 
     def message(self) -> Received:
         """Return the whole message, which must be complete."""
-        calls = [block for block in self._blocks if block.kind == "tool_use"]
-        stop_reason = self._stop_reason or ("tool_use" if calls else "end_turn")
+        has_calls = any(block.kind == "tool_use" for block in self._blocks)
+        stop_reason = self._stop_reason or ("tool_use" if has_calls else "end_turn")
         cut = self._blocks[-1] if self._blocks and stop_reason in _CUT_SHORT else None
         content = [made for block in self._blocks if (made := _made(block, cut=block is cut)) is not None]
+        if stop_reason == "refusal":  # what was said before the refusal is void, and must not be acted on
+            content = [made for made in content if not isinstance(made, ToolUse)]
         return Received(tuple(content), stop_reason, Usage(**self._usage), self._model)
 
     def _start(self, message: dict[str, Any]) -> None:
@@ -254,7 +256,7 @@ def _made(block: _Block, *, cut: bool) -> MessageBlock | None:
         case "text":
             return Text(block.joined) if block.chars else None
         case "thinking":
-            signature = "".join(block.signature) or _string(block.content.get("signature"))
+            signature = whole_characters("".join(block.signature)) or _string(block.content.get("signature"))
             return Thinking(block.joined, signature) if block.chars or signature else None
         case "redacted_thinking":
             return RedactedThinking(_string(block.content.get("data")))

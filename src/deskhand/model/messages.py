@@ -105,7 +105,9 @@ class MessagesClient:
                     shown = self._take(event, message, clock)
                     if shown is not None:
                         yield shown
-                if message.done:  # some servers keep the stream open after it
+                    if message.done:
+                        break
+                if message.done:  # some servers keep the stream open after it, or go on to say what nobody asked for
                     break
         except EventTooLargeError as error:
             raise failure("malformed", self.endpoint, f"it sent {error}") from None

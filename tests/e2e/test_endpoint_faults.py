@@ -41,6 +41,22 @@ def test_what_can_pass_is_tried_again_and_shown(
     assert len(model.messages) == 3
 
 
+def test_reasoning_without_an_answer_is_none(rehearsal: Rehearse, deskhand: Deskhand) -> None:
+    """Else a turn could end well without having said or done anything."""
+    ran = deskhand("run", "x", endpoint=rehearsal([{"think": "Hm.", "stop_reason": "end_turn"}]).url)
+    assert ran.code == 1
+    assert ran.stderr.count("Trying again") == 2
+    assert "answered with nothing" in ran.stderr
+
+
+def test_a_refusal_without_a_word_is_a_refusal(rehearsal: Rehearse, deskhand: Deskhand) -> None:
+    model = rehearsal([{"say": "x", "stop_reason": "refusal", "fault": {"empty": True}}])
+    ran = deskhand("run", "x", endpoint=model.url)
+    assert (ran.code, ran.stdout) == (1, "")
+    assert "declined" in ran.stderr
+    assert len(model.messages) == 1
+
+
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413])
 def test_what_cannot_pass_is_one_sentence_and_no_retry(rehearsal: Rehearse, deskhand: Deskhand, status: int) -> None:
     """lessons.md 8."""

@@ -12,7 +12,7 @@ import random
 import re
 import traceback
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from deskhand.agent.live import Restarted, Said, Show, Thought
 from deskhand.agent.prompt import system_prompt
 from deskhand.agent.request import Frame, frame
 from deskhand.calls.call import Room, run_calls
+from deskhand.calls.inflight import InFlight
 from deskhand.journal.blocks import MessageBlock, PromptBlock, Text, ToolUse
 from deskhand.journal.events import (
     CallFinished,
+    Entry,
     Failure,
     MessageReceived,
     RequestRetried,
@@ -69,9 +71,10 @@ class Turn:
 class Loop:
     """Advances the turns of one session."""
 
-    def __init__(self, record: Record, outputs: Path) -> None:
+    def __init__(self, record: Record, outputs: Path, in_flight: InFlight) -> None:
         self._record = record
         self._outputs = outputs
+        self._in_flight = in_flight
 
     async def turn(
         self,
@@ -103,13 +106,23 @@ class Loop:
             log.write(traceback.format_exc())
             reason, error = "failed", Failure("internal", f"A fault in Deskhand ended the turn: {fault!r}.")
         ended = TurnEnded(turn.number, reason, tally.usage, tally.requests, error)
-        await asyncio.shield(self._record.append(ended))
+        await _settled(self._record.append(ended))
         return ended
 
     async def _advance(self, turn: Turn, tally: _Tally) -> StopReason:
         limits = turn.settings.limits
         state = self._record.state
-        room = Room(self._record, turn.number, Path(state.cwd), state.mode, turn.tools, limits, self._outputs, turn.ask)
+        room = Room(
+            self._record,
+            turn.number,
+            Path(state.cwd),
+            state.mode,
+            turn.tools,
+            limits,
+            self._outputs,
+            self._in_flight,
+            turn.ask,
+        )
         request = frame(turn.model, system_prompt(state), turn.tools.values(), turn.settings.endpoint)
         while True:
             if tally.requests >= limits.turn_requests or tally.usage.total >= (limits.turn_tokens or float("inf")):
@@ -173,7 +186,7 @@ class Loop:
         return self._record_message(received, turn, clock() - started)
 
     def _record_message(self, received: Received, turn: Turn, seconds: float) -> MessageReceived:
-        if not received.content:
+        if received.stop_reason not in _ENDINGS and not _says_something(received):
             raise failure("empty", turn.client.endpoint, "it had no text and no call")
         content = _with_own_ids(received.content, self._record.state.call_ids)
         message = MessageReceived(
@@ -190,12 +203,28 @@ class Loop:
             self._record.append(CallFinished(turn, use.id, use.name, "interrupted", (text,)))
 
 
+async def _settled(durable: asyncio.Future[Entry]) -> None:
+    """Wait for the turn's end to be durable: a stop in that same instant comes too late to be one."""
+    while not durable.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({durable})
+    durable.result()
+
+
 @dataclass(slots=True)
 class _Tally:
     """What a turn has cost so far."""
 
     requests: int = 0
     usage: Usage = field(default_factory=Usage)
+
+
+def _says_something(received: Received) -> bool:
+    """Tell whether there is a call or a word in the message; reasoning alone answers nothing."""
+    return received.stop_reason == "pause_turn" or any(
+        isinstance(block, ToolUse) or (isinstance(block, Text) and bool(block.text.strip()))
+        for block in received.content
+    )
 
 
 def _with_own_ids(content: tuple[MessageBlock, ...], taken: set[str]) -> tuple[MessageBlock, ...]:

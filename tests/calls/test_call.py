@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from deskhand.calls.call import Room, run_calls
 from deskhand.calls.caps import MAX_CHARACTERS
+from deskhand.calls.inflight import InFlight
 from deskhand.journal.blocks import Image, Text, ToolUse
 from deskhand.journal.events import (
     CallFinished,
@@ -83,6 +85,7 @@ class Bench:
             {tool.name: tool for tool in tools},
             LimitSettings(shell_quiet=quiet, shell_total=total),
             outputs,
+            InFlight(),
         )
 
     async def call(self, *uses: ToolUse) -> list[CallFinished]:
@@ -286,6 +289,29 @@ def test_stop_answers_every_open_call_within_a_second_even_a_stubborn_one(tmp_pa
         return took
 
     assert on(bench, work) < 2
+
+
+def test_what_is_in_flight_is_told_in_a_line_and_gone_afterwards(tmp_path: Path) -> None:
+    async def slow(arguments: Arguments, context: CallContext) -> ToolResult:
+        context.spawned(123, "then")
+        await asyncio.sleep(0.3)
+        return ToolResult(("ok",))
+
+    bench = Bench(tmp_path, [tool(slow)])
+
+    async def work() -> list[str]:
+        call = asyncio.create_task(bench.call(ToolUse("c1", "probe", {"text": "x" * 1000})))
+        await asyncio.sleep(0.15)
+        lines = bench.room.in_flight.lines()
+        assert bench.room.in_flight.lines("another session") == []
+        await call
+        assert bench.room.in_flight.lines() == []
+        return lines
+
+    (line,) = on(bench, work)
+    assert re.fullmatch(
+        r'probe \(id=c1, kind=other, session=s, elapsed=0\.\ds, quiet=0\.\ds, pid=123\) \{"text":"x{291}…', line
+    ), line
 
 
 def test_reads_run_side_by_side_and_writes_in_order(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from deskhand import log
 from deskhand.calls.caps import cap
 from deskhand.calls.clock import Watch
+from deskhand.calls.inflight import Flight, InFlight
 from deskhand.calls.prepare import Prepared, Rejected, prepare
 from deskhand.calls.repetition import Repetition
 from deskhand.calls.schedule import predecessors
@@ -58,6 +59,7 @@ class Room:
     tools: Mapping[str, Tool[Any]]
     limits: LimitSettings
     outputs: Path
+    in_flight: InFlight
     ask: Ask | None = None
     repetition: Repetition = field(default_factory=Repetition)
 
@@ -133,25 +135,36 @@ async def _run(step: Prepared, room: Room) -> CallFinished:
     use, record = step.use, room.record
     await record.append(CallStarted(room.turn, use.id, use.name, use.input, step.risk.klass, step.risk.reason))
     watch = Watch(step.limits)
-    context = CallContext(
+    with room.in_flight.enter(Flight(record.session, step, watch)) as flight:
+        context = _context(flight, room)
+        task = asyncio.create_task(step.tool.run(step.arguments, context))
+        try:
+            ended = await _under_the_clock(task, watch, context)
+        except asyncio.CancelledError:
+            context.ending = Ending(f"interrupted by user after {watch.elapsed:.1f} s", expired=False)
+            ended = await _end(task, context, STOP_GRACE)
+            await _finish(step, ended, watch, room)
+            raise
+        return await _finish(step, ended, watch, room)
+
+
+def _context(flight: Flight, room: Room) -> CallContext:
+    step, record = flight.step, room.record
+
+    def spawned(pid: int, started: str) -> None:
+        flight.pid = pid
+        _ignore(record.append(CallSpawned(room.turn, step.use.id, pid, started), now=False))
+
+    return CallContext(
         session=record.session,
-        call=use.id,
+        call=step.use.id,
         cwd=room.cwd,
         outputs=room.outputs,
         seen=record.state.seen,
-        progress=watch.progress,
-        spawned=lambda pid, started: _ignore(record.append(CallSpawned(room.turn, use.id, pid, started), now=False)),
+        progress=flight.watch.progress,
+        spawned=spawned,
         call_limits=(step.limits.quiet, step.limits.total),
     )
-    task = asyncio.create_task(step.tool.run(step.arguments, context))
-    try:
-        ended = await _under_the_clock(task, watch, context)
-    except asyncio.CancelledError:
-        context.ending = Ending(f"interrupted by user after {watch.elapsed:.1f} s", expired=False)
-        ended = await _end(task, context, STOP_GRACE)
-        await _finish(step, ended, watch, room)
-        raise
-    return await _finish(step, ended, watch, room)
 
 
 async def _under_the_clock(task: asyncio.Task[ToolResult], watch: Watch, context: CallContext) -> _Ended:

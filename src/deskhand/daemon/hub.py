@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deskhand import log
+from deskhand.calls.inflight import InFlight
 from deskhand.daemon.session import Session
 from deskhand.home import Home
 from deskhand.journal.events import Mode
 from deskhand.journal.locks import SessionLock, lock_session
-from deskhand.journal.sessions import delete_session, summary
+from deskhand.journal.sessions import UnknownSessionError, delete_session, find_session, new_session_id
 from deskhand.journal.store import Journal
 from deskhand.tools.base import Tool
 from deskhand.tools.built_in import built_in_tools
@@ -32,13 +34,17 @@ class Hub:
         self.home = home
         self.journal = Journal.open(home.journal)
         self.tools: Mapping[str, Tool[Any]] = built_in_tools()
+        self.in_flight = InFlight()
         self._open: dict[str, tuple[Session, SessionLock]] = {}
         self._opening = asyncio.Lock()
 
     def create(self, cwd: Path, mode: Mode) -> Session:
         """Begin a session in the folder `cwd`."""
-        session = Session.create(self.journal, self.home, self.tools, cwd, mode)
-        self._open[session.id] = (session, self._lock(session.id))
+        session_id = new_session_id(time.time())
+        lock = self._lock(session_id)
+        session = self._session(session_id)
+        session.begin(cwd, mode)
+        self._open[session_id] = (session, lock)
         return session
 
     async def open(self, session_id: str) -> Session:
@@ -49,10 +55,11 @@ class Hub:
         async with self._opening:
             if session_id in self._open:
                 return self._open[session_id][0]
-            summary(self.journal, session_id)
+            if find_session(self.journal, session_id) != session_id:
+                raise UnknownSessionError(f"There is no session {session_id!r}; give its whole id.")
             lock = self._lock(session_id)
             try:
-                session = Session(self.journal, session_id, self.home, self.tools)
+                session = self._session(session_id)
                 await session.recover()
             except BaseException:
                 lock.release()
@@ -73,6 +80,11 @@ class Hub:
         delete_session(self.journal, session_id)
 
     @property
+    def sessions(self) -> list[Session]:
+        """The open sessions, the oldest first."""
+        return [session for session, _ in self._open.values()]
+
+    @property
     def busy(self) -> bool:
         """Whether a turn is running."""
         return any(session.running for session, _ in self._open.values())
@@ -81,6 +93,9 @@ class Hub:
         """Stop every turn and close the journal."""
         await asyncio.gather(*map(self.close, list(self._open)))
         await self.journal.close()
+
+    def _session(self, session_id: str) -> Session:
+        return Session(self.journal, session_id, self.home, self.tools, self.in_flight)
 
     def _lock(self, session_id: str) -> SessionLock:
         lock = lock_session(self.home.run(), session_id)

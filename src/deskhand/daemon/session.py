@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deskhand import log
 from deskhand.agent.live import Live
 from deskhand.agent.loop import Loop, Turn
+from deskhand.calls.inflight import InFlight
 from deskhand.home import Home
 from deskhand.journal.blocks import PromptBlock, Text
 from deskhand.journal.events import CallFinished, Entry, Mode, SessionChanged, SessionCreated, TurnEnded
 from deskhand.journal.projection import UNKNOWN_FATE
 from deskhand.journal.record import Record
-from deskhand.journal.sessions import new_session_id
 from deskhand.journal.store import Journal
 from deskhand.model.endpoint import Endpoint
 from deskhand.model.messages import MessagesClient
@@ -35,12 +36,15 @@ Watcher = Callable[[Entry | Live], None]
 class Session:
     """One conversation. It runs one turn at a time; whoever opens it holds its lock."""
 
-    def __init__(self, journal: Journal, session_id: str, home: Home, tools: Mapping[str, Tool[Any]]) -> None:
+    def __init__(
+        self, journal: Journal, session_id: str, home: Home, tools: Mapping[str, Tool[Any]], in_flight: InFlight
+    ) -> None:
         self.id = session_id
+        self._in_flight = in_flight
         self._journal = journal
         self._record = Record(journal, session_id)
         self._tools = tools
-        self._loop = Loop(self._record, home.outputs(session_id))
+        self._loop = Loop(self._record, home.outputs(session_id), in_flight)
         self._watchers: list[Watcher] = []
         self._turn: asyncio.Task[TurnEnded] | None = None
         self._next = asyncio.Lock()
@@ -48,13 +52,9 @@ class Session:
         """Those who can put a call's question to a user."""
         self._record.watch(self._tell)
 
-    @classmethod
-    def create(cls, journal: Journal, home: Home, tools: Mapping[str, Tool[Any]], cwd: Path, mode: Mode) -> Session:
-        """Begin a new session in the folder `cwd`. It is on disk together with its first prompt."""
-        session = cls(journal, new_session_id(time.time()), home, tools)
-        began = time.strftime("%Y-%m-%d")
-        session._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=began), now=False)
-        return session
+    def begin(self, cwd: Path, mode: Mode) -> None:
+        """Begin as a new session, in the folder `cwd`. It is on disk together with its first prompt."""
+        self._record.append(SessionCreated(cwd=str(cwd), mode=mode, began=time.strftime("%Y-%m-%d")), now=False)
 
     @property
     def cwd(self) -> Path:
@@ -118,23 +118,35 @@ class Session:
         await self._record.flush()
 
     async def prompt(
-        self, prompt: tuple[PromptBlock, ...], endpoint: Endpoint, model: str, mode: Mode, settings: Settings
+        self,
+        prompt: tuple[PromptBlock, ...],
+        endpoint: Endpoint,
+        model: str,
+        mode: Mode,
+        settings: Settings,
+        blobs: Mapping[str, tuple[str, bytes]] | None = None,
     ) -> TurnEnded:
-        """Run a turn to its end, after those that were asked for before it.
+        """Run a turn to its end, after those that were asked for before it. `blobs` are those that it names.
 
         Raises `JournalError` where it cannot be recorded.
         """
         async with self._next:
-            return await self._advance(prompt, endpoint, model, mode, settings)
+            return await self._advance(prompt, endpoint, model, mode, settings, blobs)
 
     async def _advance(
-        self, prompt: tuple[PromptBlock, ...], endpoint: Endpoint, model: str, mode: Mode, settings: Settings
+        self,
+        prompt: tuple[PromptBlock, ...],
+        endpoint: Endpoint,
+        model: str,
+        mode: Mode,
+        settings: Settings,
+        blobs: Mapping[str, tuple[str, bytes]] | None,
     ) -> TurnEnded:
         if model != self.model or mode != self.mode:
             self._record.append(SessionChanged(model=model, mode=mode), now=False)
         client = MessagesClient(endpoint, settings.endpoint.first_byte, settings.endpoint.idle)
         turn = Turn(self._record.state.turns + 1, model, client, self._tools, settings, self._tell, self._ask)
-        self._turn = asyncio.create_task(self._loop.turn(prompt, endpoint, turn))
+        self._turn = asyncio.create_task(self._loop.turn(prompt, endpoint, turn, blobs))
         try:
             return await self._turn
         finally:
@@ -152,6 +164,8 @@ class Session:
         """Stop the running turn, once; it ends as `cancelled` within a second. False: there is none to stop."""
         if self._turn is None or self._turn.cancelling():
             return False
+        for line in self._in_flight.lines(self.id):
+            log.write(f"STUCK on stop: {line}")
         return self._turn.cancel()
 
     async def _ask(self, question: Question) -> bool | None:

@@ -19,6 +19,7 @@ from deskhand.journal.events import (
     MessageReceived,
     PlanChanged,
     RequestRetried,
+    SessionChanged,
     TurnStarted,
     Usage,
 )
@@ -67,6 +68,11 @@ class Updates:
 
     def _recorded(self, entry: Entry) -> Iterator[Update]:
         match entry.event:
+            case SessionChanged(mode=mode, title=title):
+                if mode is not None:
+                    yield {"sessionUpdate": "current_mode_update", "currentModeId": mode}
+                if title is not None:
+                    yield {"sessionUpdate": "session_info_update", "title": title}
             case TurnStarted() as started if not self._is_own(started):
                 for block in started.prompt:
                     yield {"sessionUpdate": "user_message_chunk", "content": self._content(block)}

@@ -45,6 +45,7 @@ def test_the_example_of_the_docs_is_valid_and_complete(tmp_path: Path) -> None:
     path.write_text(example)
     defaults = load_settings(path)
     assert defaults.limits == Settings().limits
+    assert defaults.daemon == Settings().daemon
     keys = tomllib.loads(uncommented)
-    for table, struct in (("endpoint", shown.endpoint), ("limits", shown.limits)):
+    for table, struct in (("endpoint", shown.endpoint), ("limits", shown.limits), ("daemon", shown.daemon)):
         assert set(keys[table]) == set(msgspec.structs.asdict(struct))

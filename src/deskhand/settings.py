@@ -46,12 +46,20 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Tokens of one turn, input and output together; None: no limit."""
 
 
+class DaemonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[daemon]`: the process that outlives editors and terminals."""
+
+    idle_exit: Annotated[float, msgspec.Meta(ge=0)] = 3600.0
+    """Seconds with nothing running and nobody attached after which it ends; 0: never."""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in `settings.toml`."""
 
     mode: Mode = "auto"
     endpoint: EndpointSettings = EndpointSettings()
     limits: LimitSettings = LimitSettings()
+    daemon: DaemonSettings = DaemonSettings()
 
 
 def load_settings(path: Path) -> Settings:

@@ -1,6 +1,6 @@
 """The command line: finds the command, and imports nothing else.
 
-A command is a module with `run(arguments) -> exit code`.
+A command is a function `(arguments) -> exit code` of a module: `run`, where no other is named.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from deskhand import __version__
 COMMANDS = {
     "run": ("deskhand.cli.run", "one turn, without questions"),
     "demo": ("deskhand.cli.demo", "fix a real bug in a scratch repository, and watch"),
+    "acp": ("deskhand.cli.acp", "serve an editor that speaks the Agent Client Protocol"),
+    "daemon": ("deskhand.cli.daemon", "start, stop or look at the agent process that outlives its windows"),
+    "dump": ("deskhand.cli.daemon:dump", "what is in flight in the daemon, now"),
     "sessions": ("deskhand.cli.sessions", "list, show, search, export or delete sessions"),
     "rehearse": ("deskhand.cli.rehearse", "serve a scripted model on loopback"),
 }
@@ -36,8 +39,9 @@ def main(arguments: list[str]) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"deskhand: there is no command {name!r}{_meant(name)} `deskhand --help` lists them.\n")
         return USAGE
-    module = importlib.import_module(COMMANDS[name][0])
-    code: int = module.run(arguments[1:])
+    module, _, function = COMMANDS[name][0].partition(":")
+    command = getattr(importlib.import_module(module), function or "run")
+    code: int = command(arguments[1:])
     return code
 
 

@@ -5,6 +5,7 @@ https://agentclientprotocol.com/protocol/v1/schema. Unknown fields are ignored: 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -61,6 +62,17 @@ class SetConfigOption(Params, frozen=True):
     session_id: str
     config_id: str
     value: str
+
+
+class Environment(Params, frozen=True):
+    """`_deskhand/environment`: the client's own variables, which name its endpoint."""
+
+    variables: dict[str, str]
+
+    def over(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Return `environment` with the client's endpoint in place of the one that is named there."""
+        others = {name: value for name, value in environment.items() if not name.startswith("ANTHROPIC_")}
+        return others | {name: value for name, value in self.variables.items() if name.startswith("ANTHROPIC_")}
 
 
 class TextContent(Params, frozen=True, tag="text"):

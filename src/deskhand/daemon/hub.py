@@ -84,6 +84,11 @@ class Hub:
         """The open sessions, the oldest first."""
         return [session for session, _ in self._open.values()]
 
+    def status(self) -> dict[str, Any]:
+        """Return what is open and in flight, measured now."""
+        sessions = [{"id": each.id, "cwd": str(each.cwd), "running": each.running} for each in self.sessions]
+        return {"sessions": sessions, "calls": self.in_flight.lines()}
+
     @property
     def busy(self) -> bool:
         """Whether a turn is running."""

@@ -59,6 +59,18 @@ class Home:
 
 
 def find_home(environment: dict[str, str] | os._Environ[str] | None = None) -> Home:
-    """Return the user's home, as `DESKHAND_HOME` says, else `~/.deskhand`."""
+    """Return the user's home, as `DESKHAND_HOME` says, else `~/.deskhand`.
+
+    Raises `HomeError` where that names no place.
+    """
     configured = (os.environ if environment is None else environment).get("DESKHAND_HOME")
-    return Home(Path(configured).expanduser().absolute() if configured else Path.home() / ".deskhand")
+    try:
+        root = Path(configured or "~/.deskhand").expanduser().absolute()
+        str(root).encode()
+    except UnicodeEncodeError:
+        raise HomeError(f"The name {str(root)!r} is not UTF-8: set DESKHAND_HOME to a folder whose name is.") from None
+    except (RuntimeError, OSError):  # no home folder is known, or the folder that a relative name starts from is gone
+        raise HomeError(
+            "There is no folder for Deskhand's state: set DESKHAND_HOME to one, by its full name."
+        ) from None
+    return Home(root)

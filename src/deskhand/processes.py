@@ -52,8 +52,8 @@ _POLL = 0.02
 
 _PR_SET_CHILD_SUBREAPER = 36
 
-_unreaped: set[int] = set()
-"""The pids that `start` gave out and that are not reaped yet."""
+_unreaped: dict[int, Process] = {}
+"""The programs that `start` gave out and that are not reaped yet, by pid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Process:
                 while self._popen.poll() is None:  # noqa: ASYNC110 - nothing tells of the end
                     await asyncio.sleep(_POLL)
         code = self._popen.wait()
-        _unreaped.discard(self.pid)
+        _unreaped.pop(self.pid, None)
         return code
 
     async def survivors(self) -> list[Survivor]:
@@ -163,7 +163,7 @@ class Process:
 
     def _reap(self) -> None:
         if self._popen.poll() is not None:
-            _unreaped.discard(self.pid)
+            _unreaped.pop(self.pid, None)
 
 
 def start(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], output: Path, mark: Mark) -> Process:
@@ -188,10 +188,16 @@ def start(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], 
         )
     finally:
         os.close(file)
-    _unreaped.add(popen.pid)
     row = read_row(popen.pid)
     assert row is not None, "a child that is not reaped is in the table"
-    return Process(popen.pid, row.started, mark, popen, row.clock)
+    process = _unreaped[popen.pid] = Process(popen.pid, row.started, mark, popen, row.clock)
+    return process
+
+
+def end_all() -> None:
+    """End every program that still runs, with all that it started. Blocks for less than a second."""
+    running = list(_unreaped.values())
+    sweep({process.mark for process in running}, [(process.pid, process.started) for process in running])
 
 
 def sweep(marks: Collection[Mark], spawned: Collection[tuple[int, str]]) -> list[int]:
@@ -300,7 +306,7 @@ def _adopt_orphans() -> None:
 def _reap_orphans() -> list[Row]:
     """Return our adopted children that run; reap those that have died."""
     running = []
-    for pid in _children() - _unreaped:
+    for pid in _children() - _unreaped.keys():
         row = read_row(pid)
         if row is None or row.session == os.getsid(0):
             continue  # a child of our own session has an owner who waits for it

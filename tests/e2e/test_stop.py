@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -85,3 +86,50 @@ def test_what_was_said_before_the_stop_is_kept(rehearsal: Rehearse, deskhand: De
     messages = model.messages[-1].body["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"][0]["text"].startswith("Once upon a")
+
+
+def test_an_impatient_second_stop_leaves_no_process_and_no_half_output(
+    rehearsal: Rehearse, deskhand: Deskhand, project: Path
+) -> None:
+    """That the command, which ignores TERM, is gone is checked by the fixture."""
+    model = rehearsal([{"say": "x", "call": SLEEP}])
+    process = deskhand.start("run", "--output", "json", "begin", endpoint=model.url)
+    wait_for((project / "began").exists)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    output, _ = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert json.loads(output)["calls"][0]["outcome"] == "interrupted"
+
+
+def test_a_reader_that_does_not_read_cannot_hold_a_stop_up(
+    rehearsal: Rehearse, deskhand: Deskhand, project: Path
+) -> None:
+    """As `deskhand run … | less`: the pipe is full, and the turn waits for it."""
+    talk = {"say": "word " * 100_000, "call": SLEEP}
+    process = deskhand.start("run", "--output", "stream-json", "begin", endpoint=rehearsal([talk]).url)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+
+
+def test_a_stop_before_there_is_a_turn_is_silent(rehearsal: Rehearse, deskhand: Deskhand) -> None:
+    process = deskhand.start("run", "-", stdin=True, endpoint=rehearsal([{"say": "x"}]).url)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_a_signal_that_our_parent_ignores_stops_nothing(rehearsal: Rehearse, deskhand: Deskhand, project: Path) -> None:
+    """nohup(1), and the background jobs of a shell script."""
+    model = rehearsal([{"say": "Done.", "fault": {"first_byte_delay": 1}}])
+    earlier = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = deskhand.start("run", "begin", endpoint=model.url)
+    finally:
+        signal.signal(signal.SIGHUP, earlier)
+    wait_for(lambda: bool(model.messages))
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=20) == (b"Done.\n", b"")

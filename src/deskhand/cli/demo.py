@@ -22,6 +22,7 @@ from deskhand.model.discovery import NoEndpoint, find_endpoint
 from deskhand.model.endpoint import Endpoint
 from deskhand.model.errors import EndpointError
 from deskhand.settings import SettingsError, load_settings
+from deskhand.stop_keys import leave_when_stopped
 
 if TYPE_CHECKING:
     from deskhand.journal.events import TurnEnded
@@ -36,6 +37,7 @@ def run(arguments: list[str]) -> int:
     """Run the demo; 0 when the bug is fixed, 1 when not."""
     import argparse
 
+    leave_when_stopped()
     parser = argparse.ArgumentParser(
         prog="deskhand demo",
         description="Fix a real bug in a scratch repository, with the best endpoint found, else with a scripted model.",

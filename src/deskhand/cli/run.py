@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from deskhand.cli.output import Output, output_for
 from deskhand.cli.terminal import complain
+from deskhand.stop_keys import leave_when_stopped
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +42,7 @@ _SENTENCES = {
 
 def run(arguments: list[str]) -> int:
     """Run one turn, and return the exit code: 0 ended, 1 failed, 2 usage, 3 limit, 4 undecided, 130 stopped."""
+    leave_when_stopped()
     options = _parse(arguments)
     prompt = _prompt(options.prompt)
     if not prompt.strip():
@@ -60,10 +62,10 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
 
     wanted = Wanted(
         prompt=(Text(prompt),),
-        cwd=Path(options.cwd).expanduser() if options.cwd else None,
+        cwd=Path(os.path.expanduser(options.cwd)) if options.cwd else None,  # noqa: PTH111 - no error for `~nobody`
         session=options.session,
         latest=options.latest,
-        model=options.model,
+        model=_sound(options.model) if options.model else None,
         mode=options.mode,
         max_requests=options.max_turns,
     )
@@ -123,7 +125,12 @@ def _prompt(words: list[str]) -> str:
     if "-" not in words and _input_waits():
         complain("Standard input was not read; add - to the prompt to include it.")
     prompt = "\n\n".join(_standard_input() if word == "-" else word for word in words)
-    return prompt.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _sound(prompt)
+
+
+def _sound(text: str) -> str:
+    """Return an argument with what was not UTF-8 in it as escapes: it could not be recorded otherwise."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _standard_input() -> str:

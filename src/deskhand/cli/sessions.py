@@ -29,10 +29,10 @@ _NONE_YET = 'No sessions yet. `deskhand run "PROMPT"` begins one.'
 def run(arguments: list[str]) -> int:
     """Run the sub-command (`list` where none is named) and return the exit code: 0 done, 1 failed, 2 usage."""
     options = _parse(arguments)
-    home = find_home()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # an old locale gets question marks, not a traceback
     try:
+        home = find_home()
         if not home.journal.exists():
             return _without_journal(options)
         journal = Journal.open(home.journal)

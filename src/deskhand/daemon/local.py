@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,9 @@ from deskhand.journal.sessions import find_session, latest_session
 from deskhand.journal.store import Journal
 from deskhand.model.discovery import find_endpoint
 from deskhand.model.endpoint import Endpoint
+from deskhand.processes import end_all
 from deskhand.settings import Settings, load_settings
+from deskhand.stop_keys import StopKeys, armed_stop_keys
 from deskhand.tools.base import Tool
 
 T = TypeVar("T")
@@ -69,9 +70,20 @@ async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoin
     """Run one turn to its end, on `endpoint` or on the one that the environment and the settings name.
 
     Raises `CannotStart`, `HomeError`, `SettingsError`, `EndpointError` (where the endpoint cannot even be asked) or
-    `JournalError`, each with one sentence for the user. SIGINT, SIGTERM and SIGHUP end the turn as `cancelled`; a
-    second one ends the process.
+    `JournalError`, each with one sentence for the user. The stop keys end the turn as `cancelled`; its number is 0
+    where it had not begun.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    with armed_stop_keys(task.cancel) as keys:
+        keys.abandon = end_all
+        try:
+            return await _run_turn(wanted, home, attend, endpoint, keys)
+        except asyncio.CancelledError:
+            return TurnEnded(0, "cancelled")
+
+
+async def _run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoint | None, keys: StopKeys) -> TurnEnded:
     hub = Hub(home)
     try:
         settings = load_settings(home.settings)
@@ -84,7 +96,7 @@ async def run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoin
         model = wanted.model or session.model or endpoint.model
         mode = wanted.mode or session.mode
         session.watch(attend(Setting(session, endpoint, model, mode, hub.tools, hub.journal)))
-        _arm_the_stop_keys(session)
+        keys.cancel = session.cancel
         return await session.prompt(wanted.prompt, endpoint, model, mode, settings)
     except SessionBusy as busy:
         raise CannotStart(str(busy)) from None
@@ -108,8 +120,7 @@ def _existing(wanted: Wanted, journal: Journal) -> str | None:
         return find_session(journal, wanted.session)
     if not wanted.latest:
         return None
-    here = str(wanted.cwd or Path.cwd())
-    latest = latest_session(journal, here) or latest_session(journal, None)
+    latest = latest_session(journal, str(_folder(wanted.cwd))) or latest_session(journal, None)
     if latest is None:
         raise CannotStart("There is no session to continue yet: leave --continue out to begin one.")
     return latest
@@ -117,7 +128,7 @@ def _existing(wanted: Wanted, journal: Journal) -> str | None:
 
 async def _open_session(wanted: Wanted, settings: Settings, hub: Hub, session_id: str | None) -> Session:
     if session_id is None:
-        return hub.create(_folder(wanted.cwd or Path.cwd()), wanted.mode or settings.mode)
+        return hub.create(_folder(wanted.cwd), wanted.mode or settings.mode)
     session = await hub.open(session_id)
     if wanted.session is not None and wanted.cwd is not None:
         session.move(_folder(wanted.cwd))
@@ -125,19 +136,19 @@ async def _open_session(wanted: Wanted, settings: Settings, hub: Hub, session_id
     return session
 
 
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise CannotStart(f"{path} is not a folder: give one with --cwd.")
-    return path.absolute()
-
-
-def _arm_the_stop_keys(session: Session) -> None:
-    """Stop the turn at the first signal, and leave at the second, whatever still runs."""
-
-    def stop() -> None:
-        if not session.cancel():
-            os._exit(130)
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)
+def _folder(path: Path | None) -> Path:
+    """Return the folder that is meant, by default this one, in full."""
+    try:
+        folder = path or Path.cwd()
+        folder = folder.absolute()
+    except FileNotFoundError:
+        raise CannotStart("This folder is not there any more: go to another one, or name one with --cwd.") from None
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where we may not look
+        raise CannotStart(f"{folder} is not a folder: give one with --cwd.")
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CannotStart(
+            f"The name of the folder {str(folder)!r} is not UTF-8, as it must be here: rename it."
+        ) from None
+    return folder

@@ -19,4 +19,5 @@ def system_prompt(state: SessionState) -> str:
     ]
     if state.mode == "plan":
         facts.append("Mode: plan. Nothing may be changed: look, think, and answer with a plan.")
-    return text + "\n\n" + "\n".join(facts)
+    prompt = text + "\n\n" + "\n".join(facts)
+    return prompt.encode("utf-8", "replace").decode("utf-8")  # the home's name may be no valid text

@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
 
 def entry() -> None:
     """Run the program and leave at once: a thread that is stuck in a tool must not hold the exit up."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an old locale gets escapes, not a traceback
@@ -61,9 +62,18 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
+        except (BrokenPipeError, ValueError):
             continue  # nobody reads it any more
+        except OSError:  # the disk is full, say: what was to be told has not been told
+            code = code or FAILED
     os._exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where a standard stream was closed: else the next file that is opened takes its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open for good
 
 
 def _own_up(fault: Exception) -> int:

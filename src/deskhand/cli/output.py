@@ -25,7 +25,10 @@ class Output(Protocol):
         """The turn is about to begin with `setting`; return what is told its news."""
 
     def ended(self, ended: TurnEnded, sentence: str | None) -> None:
-        """The turn is over; `sentence` says what a user should know beyond the answer."""
+        """The turn is over; `sentence` says what a user should know beyond the answer.
+
+        Raises `OutputError` where not all of it could be told.
+        """
 
     def failed(self, sentence: str) -> None:
         """The turn could not begin, or could not be recorded."""
@@ -72,6 +75,7 @@ class TextOutput(_Collecting):
             self._out.line(safe(self.summary.text))
         if sentence is not None:
             complain(sentence)
+        self._out.check()
 
     def failed(self, sentence: str) -> None:
         """See `Output`."""
@@ -86,6 +90,7 @@ class JsonOutput(_Collecting):
         self._object(self.summary.as_dict(ended, sentence))
         if sentence is not None:
             complain(sentence)
+        self._out.check()
 
     def failed(self, sentence: str) -> None:
         """See `Output`."""

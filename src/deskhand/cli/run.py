@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deskhand.cli.output import Output, output_for
-from deskhand.cli.terminal import complain
+from deskhand.cli.terminal import OutputError, complain
 from deskhand.stop_keys import leave_when_stopped
 
 if TYPE_CHECKING:
     import argparse
+
+    from deskhand.journal.events import TurnEnded
 
 USAGE = 2
 FAILED = 1
@@ -65,7 +67,7 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
         cwd=Path(os.path.expanduser(options.cwd)) if options.cwd else None,  # noqa: PTH111 - no error for `~nobody`
         session=options.session,
         latest=options.latest,
-        model=_sound(options.model) if options.model else None,
+        model=options.model,
         mode=options.mode,
         max_requests=options.max_turns,
     )
@@ -74,14 +76,22 @@ def take_turn(prompt: str, options: argparse.Namespace, output: Output) -> int:
     except (CannotStart, HomeError, SettingsError, EndpointError, JournalError) as error:
         output.failed(str(error))
         return FAILED
+    code, sentence = _verdict(ended, undecided=output.summary.undecided)
+    try:
+        output.ended(ended, sentence)
+    except OutputError as error:
+        complain(str(error))
+        return code or FAILED
+    return code
+
+
+def _verdict(ended: TurnEnded, *, undecided: bool) -> tuple[int, str | None]:
+    """Return the exit code, and what there is to say beside the answer."""
     if ended.error is not None:
-        output.ended(ended, ended.error.message)
-        return FAILED
-    if ended.stop_reason == "end_turn" and output.summary.undecided:
-        output.ended(ended, "The task needs a decision that nobody was here to make.")
-        return UNDECIDED
-    output.ended(ended, _SENTENCES.get(ended.stop_reason))
-    return _EXIT_CODES[ended.stop_reason]
+        return FAILED, ended.error.message
+    if ended.stop_reason == "end_turn" and undecided:
+        return UNDECIDED, "The task needs a decision that nobody was here to make."
+    return _EXIT_CODES[ended.stop_reason], _SENTENCES.get(ended.stop_reason)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -109,10 +119,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    import argparse
+
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
+    return int(text)
 
 
 def _prompt(words: list[str]) -> str:
@@ -125,12 +136,11 @@ def _prompt(words: list[str]) -> str:
     if "-" not in words and _input_waits():
         complain("Standard input was not read; add - to the prompt to include it.")
     prompt = "\n\n".join(_standard_input() if word == "-" else word for word in words)
-    return _sound(prompt)
-
-
-def _sound(text: str) -> str:
-    """Return an argument with what was not UTF-8 in it as escapes: it could not be recorded otherwise."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:  # bytes that are no text in the user's locale, be it for the locale's fault or theirs
+        return os.fsencode(prompt).decode("utf-8", "backslashreplace")
+    return prompt
 
 
 def _standard_input() -> str:

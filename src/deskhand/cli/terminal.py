@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -18,7 +19,14 @@ _STYLES = {
     "cyan": "36",
 }
 
+_READER_GONE = (errno.EPIPE, errno.EIO)
+"""What writing says when a pipe's reader has closed it, or a terminal its window."""
+
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class OutputError(Exception):
+    """What was to be told could not be written; the message is one sentence for the user."""
 
 
 class Terminal:
@@ -28,14 +36,17 @@ class Terminal:
         self.stream = stream
         self.interactive = stream.isatty()
         self.colour = _wants_colour(self.interactive)
+        self._problem: str | None = None
 
     @property
     def width(self) -> int:
         """Columns; 100 where there is no telling."""
         try:
-            return os.get_terminal_size(self.stream.fileno()).columns or 100
+            columns = os.get_terminal_size(self.stream.fileno()).columns
         except (OSError, ValueError):
-            return int(os.environ.get("COLUMNS", "") or 100) if os.environ.get("COLUMNS", "").isdigit() else 100
+            told = os.environ.get("COLUMNS", "")
+            columns = int(told) if told.isdecimal() else 0
+        return columns or 100
 
     def paint(self, text: str, *styles: str) -> str:
         """Return `text` in `styles` (bold, dim, red, …) where colour is on."""
@@ -44,12 +55,23 @@ class Terminal:
         return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
 
     def write(self, text: str) -> None:
-        """Write and show `text` at once. A reader that has gone away is no error: nobody is told any more."""
+        """Write and show `text` at once.
+
+        A reader that has gone away is no error: nobody is told any more. What a full disk, say, cannot take, `check`
+        reports: nothing that is at work must be ended by what shows it.
+        """
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError) as error:
             self.stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - lives as long as we do
+            if isinstance(error, OSError) and error.errno not in _READER_GONE:
+                self._problem = error.strerror
+
+    def check(self) -> None:
+        """Raise `OutputError` where something could not be written."""
+        if self._problem is not None:
+            raise OutputError(f"The output cannot be written: {self._problem}.")
 
     def line(self, text: str = "") -> None:
         """Write `text` and a newline."""

@@ -124,8 +124,15 @@ def resolve(
 def named_model(
     environment: Mapping[str, str], settings: EndpointSettings, model_override: str | None = None
 ) -> str | None:
-    """Return the model that the user named: on the command line, in `ANTHROPIC_MODEL`, or in the settings."""
-    return _set(model_override) or _set(environment.get("ANTHROPIC_MODEL")) or _set(settings.model)
+    """Return the model that the user named: on the command line, in `ANTHROPIC_MODEL`, or in the settings.
+
+    Raises `EndpointError` of the kind `misconfigured` where it cannot be a name.
+    """
+    name = _set(model_override) or _set(environment.get("ANTHROPIC_MODEL")) or _set(settings.model)
+    if name is not None and not name.isprintable():
+        problem = "holds bytes that are not UTF-8, or control characters: write it anew"
+        raise EndpointError("misconfigured", f"The model's name {problem}.")
+    return name
 
 
 def parse_base_url(text: str, name: str) -> str:

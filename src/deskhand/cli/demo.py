@@ -57,6 +57,7 @@ def run(arguments: list[str]) -> int:
 async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int:
     if importlib.util.find_spec("pytest") is None:
         raise CannotStart("The demo's tests need pytest: install Deskhand with its extra `demo`, as the README shows.")
+    own_name = _own_name()
     _put_our_python_first()
     endpoint = None if rehearsal else await _best_endpoint(model)
     repository = await asyncio.to_thread(_scratch_repository)
@@ -67,7 +68,7 @@ async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int
     if endpoint is not None:
         terminal.paragraph(f"The model is {endpoint.model} at {endpoint.base_url} ({endpoint.source}).")
         _show_prompt(terminal, prompt)
-        return _farewell(await run_turn(wanted, find_home(), output.attend, endpoint), repository, output)
+        return _farewell(await run_turn(wanted, find_home(), output.attend, endpoint), repository, own_name, output)
 
     from deskhand.model.rehearsal import Rehearsal
     from deskhand.model.rehearsal_script import load_script
@@ -77,7 +78,7 @@ async def _demo(rehearsal: bool, model: str | None, output: ScreenOutput) -> int
     _show_prompt(terminal, prompt)
     async with Rehearsal(load_script(_CONTENT / "rehearsal.toml")) as server:
         endpoint = Endpoint(server.url, model="rehearsal", source="scripted")
-        return _farewell(await run_turn(wanted, find_home(), output.attend, endpoint), repository, output)
+        return _farewell(await run_turn(wanted, find_home(), output.attend, endpoint), repository, own_name, output)
 
 
 async def _best_endpoint(model: str | None) -> Endpoint | None:
@@ -86,6 +87,14 @@ async def _best_endpoint(model: str | None) -> Endpoint | None:
         return await find_endpoint(os.environ, load_settings(find_home().settings).endpoint, model)
     except NoEndpoint:
         return None
+
+
+def _own_name() -> str:
+    """Return what the user types to run us: the bare name, where the shell finds us by it."""
+    started_as = Path(sys.argv[0])
+    if shutil.which("deskhand"):
+        return "deskhand"
+    return str(started_as) if started_as.name == "deskhand" else f"{sys.executable} -m deskhand"
 
 
 def _put_our_python_first() -> None:
@@ -119,7 +128,7 @@ def _show_prompt(terminal: Terminal, prompt: str) -> None:
     terminal.line()
 
 
-def _farewell(ended: TurnEnded, repository: Path, output: ScreenOutput) -> int:
+def _farewell(ended: TurnEnded, repository: Path, own_name: str, output: ScreenOutput) -> int:
     """End with what to type next; return the exit code, which is the tests' verdict and not the model's."""
     sentence = ended.error.message if ended.error else None
     output.ended(ended, sentence)
@@ -133,8 +142,8 @@ def _farewell(ended: TurnEnded, repository: Path, output: ScreenOutput) -> int:
     terminal.line(f"\n{verdict} What to type next:\n")
     for command, what in (
         (f"git -C {repository} diff", "what was changed"),
-        (f"deskhand sessions show {output.summary.session_id}", "the whole conversation"),
-        ('deskhand run "explain this project"', "the same, in a folder of yours (needs a model)"),
+        (f"{own_name} sessions show {output.summary.session_id}", "the whole conversation"),
+        (f'{own_name} run "explain this project"', "the same, in a folder of yours (needs a model)"),
     ):
         terminal.line(f"  {terminal.paint(command, 'bold')}\n      {terminal.paint(what, 'dim')}")
     return 0 if fixed else 1

@@ -65,6 +65,7 @@ class ScreenOutput:
         """See `Output`."""
         self._clear_status()
         self._text.close()
+        self._breathe("end")
         usage = ended.usage
         cached = f", {usage.cache_read_input_tokens:,} of them cached" if usage.cache_read_input_tokens else ""
         read = usage.total - usage.output_tokens

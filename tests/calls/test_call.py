@@ -41,6 +41,7 @@ from deskhand.tools.base import (
     ToolError,
     ToolResult,
 )
+from deskhand.tools.built_in import built_in_tools
 
 T = TypeVar("T")
 Run = Callable[["Arguments", CallContext], Coroutine[Any, Any, ToolResult]]
@@ -148,6 +149,13 @@ def test_a_call_is_recorded_before_it_runs(tmp_path: Path) -> None:
         (ToolUse("c", "nothing", {}), "invalid", "There is no tool named 'nothing'. The tools are: probe."),
         (ToolUse("c", "probe", {}, malformed='{"text": "cu'), "invalid", 'What came: {"text": "cu'),
         (ToolUse("c", "probe", {}, malformed="[1]"), "invalid", "an array, not a JSON object"),
+        (ToolUse("c", "probe", {}, malformed="[" * 5_000 + "]" * 5_000), "invalid", "nested too deeply"),
+        (
+            ToolUse("c", "probe", {}, malformed='{"text": ' + "[" * 200 + "]" * 200 + "}"),
+            "invalid",
+            "nested too deeply",
+        ),
+        (ToolUse("c", "probe", {}, malformed=r'{"text": "\ud800"}'), "invalid", "half of a surrogate pair"),
         (ToolUse("c", "probe", {}), "invalid", "missing required field `text`"),
         (ToolUse("c", "probe", {"text": 1}), "invalid", "Expected `str`, got `int` - at `$.text`"),
         (ToolUse("c", "probe", {"text": "x", "extra": 1}), "invalid", "unknown field `extra`"),
@@ -172,6 +180,22 @@ def test_arguments_that_do_not_fit_are_told_precisely_and_nothing_runs(
 def test_the_error_for_wrong_arguments_names_the_parameters(tmp_path: Path) -> None:
     bench = Bench(tmp_path, [tool(fine)])
     assert "Parameters: text (string)." in words(one_call(bench, text=5))  # type: ignore[arg-type]
+
+
+def test_the_error_for_wrong_arguments_says_what_is_in_lists_and_which_words_there_are(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, list(built_in_tools().values()))
+
+    async def work() -> CallFinished:
+        (finished,) = await bench.call(ToolUse("c", "todo", {"entries": [{"content": "x", "status": "done"}]}))
+        return finished
+
+    parameters = "array of object: content (string), status (completed or in_progress or pending, optional)"
+    assert parameters in words(on(bench, work))
+
+
+def test_the_error_for_wrong_arguments_is_short_however_long_they_are(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [tool(fine)])
+    assert len(words(one_call(bench, "x", **{"x" * 1_000_000: 1}))) < 1_000
 
 
 def test_a_tools_error_and_a_tools_own_fault_are_results(tmp_path: Path) -> None:
@@ -407,6 +431,20 @@ def test_a_model_that_goes_in_circles_is_told_and_then_paused(tmp_path: Path) ->
         return told
 
     assert on(bench, work) == ["", "", *["Nothing new"] * 4]
+
+
+def test_equal_calls_of_one_message_are_told_of_before_the_turn_is_paused(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, [tool(fine)])
+
+    async def work() -> list[bool]:
+        paused = []
+        for message in range(2):
+            uses = [ToolUse(f"c{message}-{number}", "probe", {"text": "same"}) for number in range(40)]
+            await bench.call(*uses)
+            paused.append(bench.room.repetition.must_pause)
+        return paused
+
+    assert on(bench, work) == [False, True]
 
 
 def test_the_same_call_with_another_result_is_no_circle(tmp_path: Path) -> None:

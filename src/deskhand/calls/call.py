@@ -79,6 +79,7 @@ async def run_calls(uses: list[ToolUse], room: Room) -> list[CallFinished]:
     `STOP_GRACE` and has its result before the cancellation goes on. Raises `JournalError` where the journal cannot
     be written.
     """
+    room.repetition.begin_message()
     prepared = [prepare(use, room.tools, room.cwd, room.limits) for use in uses]
     if len(prepared) == 1:
         finished = [await _one(prepared[0], room)]

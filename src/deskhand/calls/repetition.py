@@ -26,6 +26,11 @@ class Repetition:
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
         self._streak = 0
+        self._was_told = False
+
+    def begin_message(self) -> None:
+        """Note that calls of another message follow: the model has read what it was told about those before."""
+        self._was_told = self._streak >= TOLD_AFTER
 
     def note(self, tool: str, arguments: dict[str, Any], content: tuple[ResultBlock, ...]) -> str | None:
         """Count a finished call; return what the model should be told, if it is time to."""
@@ -38,10 +43,10 @@ class Repetition:
             return None
         return (
             f"[Nothing new in {self._streak + 1} calls: the same calls with the same results. Change the approach, "
-            f"or end and say what is missing. The turn is paused at {PAUSED_AFTER + 1}.]"
+            f"or end and say what is missing. The turn is paused at {max(PAUSED_AFTER, self._streak + 1) + 1}.]"
         )
 
     @property
     def must_pause(self) -> bool:
         """Whether the model was told, and went on."""
-        return self._streak >= PAUSED_AFTER
+        return self._was_told and self._streak >= PAUSED_AFTER

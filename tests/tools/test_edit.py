@@ -221,3 +221,26 @@ def test_the_class_follows_the_place(tmp_path: Path) -> None:
     assert TOOL.risk(Parameters("a", "b", "c"), tmp_path).klass == "write"
     assert TOOL.risk(Parameters("/etc/hosts", "b", "c"), tmp_path).klass == "confirm"
     assert TOOL.resources(Parameters("a", "b", "c"), tmp_path).writes == {tmp_path / "a"}
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_text_that_repeats_itself_takes_no_longer_than_other_text(tmp_path: Path, every: bool) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 5_000_000)
+    started = time.monotonic()
+    if every:
+        edit(path, "a" * 100_000, "b", every=True)
+        assert path.read_bytes() == b"b" * 50
+    else:
+        with pytest.raises(ToolError, match="1,000 times or more"):
+            edit(path, "a" * 100_000, "b")
+    assert time.monotonic() - started < 20
+
+
+def test_lines_that_repeat_themselves_take_no_longer_than_others(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"same\r\n" * 200_000)
+    started = time.monotonic()
+    with pytest.raises(ToolError, match="is not in"):
+        edit(path, "same\n" * 5_000 + "other", "x")
+    assert time.monotonic() - started < 20

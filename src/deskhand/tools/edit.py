@@ -7,8 +7,10 @@ whatever newline the file has there, and new text gets that one too.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,9 @@ from deskhand.tools.base import CallContext, Change, Resources, ToolError, ToolR
 from deskhand.tools.files import check_seen, digest, hunks, name_of, read_whole, real, replace, to_the_end
 from deskhand.tools.nearest import explain_missing
 from deskhand.tools.text import Encoding, detect, newline_of
+
+_MOST_COUNTED = 1_000
+"""Places that are looked for where one is meant."""
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,28 +59,35 @@ class FileText:
         else:
             crlf, cr, lf = (re.escape(encoding.encode(newline)) for newline in ("\r\n", "\r", "\n"))
             self._newline = re.compile(b"%b|(?<!%b)%b" % (crlf, cr, lf))
+        self._folded, self._folds = self._fold()
 
-    def find(self, old: str) -> Iterator[tuple[int, int]]:
-        """Yield start and end of each place where `old` is, overlapping ones too. Raises `UnicodeEncodeError`."""
-        lines = [self.encoding.encode(line) for line in self._with_lf(old).split("\n")]
-        for start in self._starts(lines[0]):
-            end = self._end(start, lines)
-            if end is not None:
-                yield start, end
+    def _fold(self) -> tuple[bytes, list[int]]:
+        """Return the file with each CRLF as LF, where a search is linear, and the places in it of those LFs."""
+        crlf = re.compile(re.escape(self.encoding.encode("\r\n")))
+        starts = [match.start() for match in crlf.finditer(self.data) if self._is_aligned(match.start())]
+        ends = [0, *(start + self._unit for start in starts)]
+        parts = [self.data[end:start] for end, start in zip(ends, [*starts, len(self.data)], strict=True)]
+        return b"".join(parts), [start - number * self._unit for number, start in enumerate(starts)]
+
+    def find(self, old: str, *, overlapping: bool) -> Iterator[tuple[int, int]]:
+        """Yield start and end of each place where `old` is. Raises `UnicodeEncodeError`."""
+        wanted = self._with_lf(old)
+        needle = self.encoding.encode(wanted.replace("\n", "\r") if self._text_newline == "\r" else wanted)
+        start = self._folded.find(needle, len(self.encoding.bom))
+        while start >= 0:
+            step = 1
+            if self._is_aligned(start):
+                yield self._unfolded(start), self._unfolded(start + len(needle))
+                step = 1 if overlapping else len(needle)
+            start = self._folded.find(needle, start + step)
+
+    def _unfolded(self, position: int) -> int:
+        """Return where in the file a position of its folded form is."""
+        return position + bisect_left(self._folds, position) * self._unit
 
     def _with_lf(self, text: str) -> str:
         text = text.replace("\r\n", "\n")
         return text.replace("\r", "\n") if self._text_newline == "\r" else text
-
-    def _starts(self, first: bytes) -> Iterator[int]:
-        if not first:
-            yield from (match.start() for match in self._newlines(len(self.encoding.bom)))
-            return
-        start = self.data.find(first, len(self.encoding.bom))
-        while start >= 0:
-            if self._is_aligned(start):
-                yield start
-            start = self.data.find(first, start + 1)
 
     def _is_aligned(self, position: int) -> bool:
         """Tell whether a character begins here: in UTF-16 the bytes of one may occur across two others."""
@@ -83,20 +95,6 @@ class FileText:
 
     def _newlines(self, start: int) -> Iterator[re.Match[bytes]]:
         return (match for match in self._newline.finditer(self.data, start) if self._is_aligned(match.start()))
-
-    def _end(self, start: int, lines: list[bytes]) -> int | None:
-        """Return where `lines` end if they are at `start`, with any newlines between them."""
-        position = start
-        for number, line in enumerate(lines):
-            if number:
-                newline = self._newline.match(self.data, position)
-                if newline is None:
-                    return None
-                position = newline.end()
-            if not self.data.startswith(line, position):
-                return None
-            position += len(line)
-        return position
 
     def fitted(self, new: str, start: int) -> bytes:
         """Return `new` in the file's encoding, with the newline of the place. Raises `UnicodeEncodeError`."""
@@ -170,18 +168,15 @@ def _edit(parameters: Parameters, path: Path, seen: Mapping[str, str]) -> ToolRe
 def _splices(file: FileText, parameters: Parameters) -> list[Splice]:
     """Return the replacements to make. Raises `ToolError` where there are none, or more than were meant."""
     try:
-        places = list(file.find(parameters.old))
+        found = file.find(parameters.old, overlapping=not parameters.replace_all)
+        places = list(found if parameters.replace_all else islice(found, _MOST_COUNTED))
     except UnicodeEncodeError as error:
         raise _foreign("old", error, file, parameters) from None
     if not places:
         raise ToolError(explain_missing(parameters.path, parameters.old, file.encoding.decode(file.data)))
     if len(places) > 1 and not parameters.replace_all:
         raise _ambiguous(file, places, parameters)
-    splices: list[Splice] = []
-    for start, end in places:
-        if not splices or start >= splices[-1].end:
-            splices.append(Splice(start, end, _fitted(file, start, parameters)))
-    return splices
+    return [Splice(start, end, _fitted(file, start, parameters)) for start, end in places]
 
 
 def _fitted(file: FileText, start: int, parameters: Parameters) -> bytes:
@@ -212,8 +207,9 @@ def _foreign(which: str, error: UnicodeEncodeError, file: FileText, parameters: 
 def _ambiguous(file: FileText, places: list[tuple[int, int]], parameters: Parameters) -> ToolError:
     lines = ", ".join(str(file.line_at(start)) for start, _ in places[:10])
     more = ", …" if len(places) > 10 else ""
+    count = f"{len(places):,} times" if len(places) < _MOST_COUNTED else f"{_MOST_COUNTED:,} times or more"
     return ToolError(
-        f"old occurs {len(places):,} times in {parameters.path}, at lines {lines}{more}. "
+        f"old occurs {count} in {parameters.path}, at lines {lines}{more}. "
         "Give more of the text around the one you mean, or set replace_all."
     )
 

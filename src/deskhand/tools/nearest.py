@@ -37,12 +37,14 @@ def explain_missing(name: str, wanted: str, text: str) -> str:
 
 def _same_but_for_whitespace(wanted: list[str], lines: list[str]) -> int | None:
     """Return the index of the line where `wanted` begins if whitespace is not looked at."""
-    bare = ["".join(line.split()) for line in lines]
-    first, *rest = ("".join(line.split()) for line in wanted)
-    for index, line in enumerate(bare):
-        if line == first and bare[index + 1 : index + len(wanted)] == rest:
-            return index
-    return None
+    text = _bare(lines)
+    place = text.find(_bare(wanted))
+    return None if place < 0 else text.count("\n", 0, place)
+
+
+def _bare(lines: list[str]) -> str:
+    """Return the lines without whitespace, each between newlines."""
+    return "\n" + "".join("".join(line.split()) + "\n" for line in lines)
 
 
 def _most_like(wanted: list[str], lines: list[str]) -> int | None:

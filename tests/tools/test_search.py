@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deskhand.tools.base import CallContext, Ending, ToolError, ToolResult
@@ -198,3 +199,29 @@ def test_titles_say_what_and_where() -> None:
     assert TOOL.title(TOOL.parse({"pattern": "foo"})) == 'Search "foo"'
     assert TOOL.title(TOOL.parse({"pattern": "foo", "path": "src"})) == 'Search "foo" in src'
     assert TOOL.title(TOOL.parse({"pattern": "foo", "glob": "*.py"})) == 'Search "foo" in *.py'
+
+
+@pytest.mark.parametrize(
+    ("line", "pattern"),
+    [("x" * 300_000, "x"), ("q" * 5_000_000 + "needle", "needle"), ("q" * 5_000_000 + '"},"line_number":7,', "number")],
+    ids=["matches", "length", "disguise"],
+)
+def test_a_match_in_a_line_too_long_to_show_is_no_miss(program: str, tmp_path: Path, line: str, pattern: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "before").write_text(f"{pattern}\n")
+    (folder / "long").write_text(f"\n{line}\n")
+    (folder / "shut").write_text(f"{pattern}\n")
+    found = search(folder, pattern).splitlines()
+    assert [line.split(":")[:2] for line in found] == [["before", "1"], ["long", "2"], ["shut", "1"]]
+
+
+def test_a_pattern_or_glob_without_end_is_refused_before_it_costs_anything(tmp_path: Path) -> None:
+    for arguments in ({"pattern": "x" * 1_000_000}, {"pattern": "x", "glob": "{a,b}" * 100_000}):
+        with pytest.raises(msgspec.ValidationError, match="length"):
+            TOOL.parse(arguments)
+
+
+def test_a_nul_is_in_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ToolError, match="NUL"):
+        search(tmp_path, "a\0b")

@@ -11,7 +11,7 @@ import msgspec
 from deskhand.seam.risk import READ
 from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
 from deskhand.tools.files import Stopped, check_searchable, real, show_path, stoppable
-from deskhand.tools.walk import path_filter, walk
+from deskhand.tools.walk import LONGEST_GLOB, path_filter, walk
 
 MOST_FILES = 200
 
@@ -19,7 +19,7 @@ MOST_FILES = 200
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to find."""
 
-    pattern: str
+    pattern: Annotated[str, msgspec.Meta(max_length=LONGEST_GLOB)]
     path: Annotated[str, msgspec.Meta(description="folder")] = "."
 
 

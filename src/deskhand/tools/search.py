@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from deskhand.seam.risk import READ
 from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
 from deskhand.tools.files import check_searchable, real, show_path
 from deskhand.tools.text import visible
-from deskhand.tools.walk import alternatives, path_filter
+from deskhand.tools.walk import LONGEST_GLOB, alternatives, path_filter
 
 MOST_MATCHES = 200
 MOST_CHARACTERS = 36_000
@@ -31,14 +32,23 @@ WIDEST = 300
 """Characters of a line that are shown, around its first match."""
 
 _LONGEST_EVENT = 4_000_000
+_LONGEST_COMPLAINT = 500
+
+# A quote within JSON's strings has a backslash before it, so that neither is found in the text of a line or a path.
+_BEFORE_TEXT = re.compile(rb'\{"type": ?"[a-z]+", ?"data": ?\{"path": ?\{.*?\}, ?"lines": ?', re.DOTALL)
+_LINE_NUMBER = re.compile(rb'\}, ?"line_number": ?(\d+),')
+_SEAM = 40
+"""Bytes in which the number of a line has room, should it be cut in two."""
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to search."""
 
-    pattern: str
+    pattern: Annotated[str, msgspec.Meta(max_length=10_000)]
     path: Annotated[str, msgspec.Meta(description="file or folder")] = "."
-    glob: Annotated[str, msgspec.Meta(description="only such files: *.py, src/**/*.{ts,tsx}")] = ""
+    glob: Annotated[
+        str, msgspec.Meta(max_length=LONGEST_GLOB, description="only such files: *.py, src/**/*.{ts,tsx}")
+    ] = ""
     ignore_case: bool = False
     context: Annotated[int, msgspec.Meta(ge=0, le=20, description="lines around")] = 0
     files_only: Annotated[bool, msgspec.Meta(description="only names of files")] = False
@@ -140,6 +150,8 @@ async def run(parameters: Parameters, context: CallContext) -> ToolResult:
     """Search the files."""
     if not parameters.pattern:
         raise ToolError("pattern is empty, and would match every line.")
+    if "\0" in parameters.pattern + parameters.glob:
+        raise ToolError("There is a NUL in the pattern or glob: files that hold one are binaries, and not searched.")
     root = context.path(parameters.path)
     check_searchable(root)
     is_folder = root.is_dir()
@@ -200,15 +212,30 @@ def _events(output: IO[bytes], complaints: list[str]) -> Iterator[dict[str, Any]
     """Yield the events in the output; what is no event goes to `complaints`."""
     while line := output.readline(_LONGEST_EVENT):
         if not line.endswith(b"\n"):
-            # A match in a line of megabytes: its event is too large to hold, and would be cut to nothing anyway.
-            while line and not line.endswith(b"\n"):
-                line = output.readline(_LONGEST_EVENT)
-            continue
+            line = _shortened(line, output)
         try:
             yield msgspec.json.decode(line)
         except msgspec.DecodeError:
             if len(complaints) < 50:
-                complaints.append(line.decode("utf-8", "backslashreplace").strip())
+                complaints.append(line[:_LONGEST_COMPLAINT].decode("utf-8", "backslashreplace").strip())
+
+
+def _shortened(start: bytes, output: IO[bytes]) -> bytes:
+    """Read the rest of an event that is too large to hold, and return it without its text: the match counts.
+
+    A line of megabytes makes such an event, and so do 100,000 matches in one line.
+    """
+    before_text = _BEFORE_TEXT.match(start)
+    number = _LINE_NUMBER.search(start)
+    piece = start
+    while piece and not piece.endswith(b"\n"):
+        following = output.readline(_LONGEST_EVENT)
+        number = number or _LINE_NUMBER.search(piece[-_SEAM:] + following)
+        piece = following
+    if before_text is None or number is None:
+        return start
+    text = b'{"text":"[this line is too long to show]"},"line_number":%b,"submatches":[]}}'
+    return before_text[0] + text % number[1]
 
 
 def _complaint(lines: list[str]) -> str:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LONGEST_GLOB = 1_000
+"""Characters that a model may give; what `{a,b}` stands for takes time that grows with the square of them."""
+
 _MOST_ALTERNATIVES = 64
 
 

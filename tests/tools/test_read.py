@@ -221,3 +221,15 @@ def test_titles_say_which_lines(tmp_path: Path) -> None:
         TOOL.title(TOOL.parse({"path": "a.py", **rest})) for rest in ({}, {"offset": 10, "limit": 31}, {"offset": 10})
     ]
     assert titles == ["Read a.py", "Read a.py (lines 10-40)", "Read a.py (from line 10)"]
+
+
+def test_a_folder_with_a_link_to_itself_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "sub").mkdir()
+    assert shown(tmp_path) == f"[{tmp_path} is a folder of 2 entries.]\nloop\nsub/"
+
+
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="Linux has it")
+def test_a_file_of_proc_that_hides_its_size_does_not_fill_the_memory() -> None:
+    with pytest.raises(ToolError, match="is binary"):
+        read("/proc/self/pagemap")

@@ -263,3 +263,10 @@ def test_calls_on_one_database_wait_for_its_writer(tmp_path: Path) -> None:
 
 def test_the_description_is_cheap() -> None:
     assert len(TOOL.description) + len(msgspec.json.encode(TOOL.schema)) <= 800
+
+
+def test_a_write_protected_database_is_not_written_even_by_root(database: Path) -> None:
+    database.chmod(0o444)
+    with pytest.raises(ToolError, match="write-protected"):
+        called(database, "DELETE FROM users WHERE id = 1", write=True)
+    assert "[3 rows]" in called(database, "SELECT * FROM users")

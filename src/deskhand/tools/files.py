@@ -111,6 +111,11 @@ def open_regular(path: Path) -> IO[bytes]:
     return file
 
 
+def read_some(file: IO[bytes], size: int) -> bytes:
+    """Return up to `size` bytes; none where others would have to be waited for, as in some files of /proc."""
+    return file.read(size) or b""  # None: the read would block (io.BufferedReader)
+
+
 def _missing(path: Path) -> str:
     """Say that `path` does not exist, and what is near it."""
     if not is_folder(path.parent):
@@ -132,7 +137,7 @@ def read_whole(path: Path) -> bytes:
     """Return the bytes of a regular file. Raises `ToolError`, also where it is larger than `LARGEST_WHOLE`."""
     with open_regular(path) as file:
         try:
-            data = file.read(LARGEST_WHOLE + 1)
+            data = read_some(file, LARGEST_WHOLE + 1)
         except OSError as error:
             raise ToolError(f"Cannot read {path}: {error.strerror}.") from None
     if len(data) > LARGEST_WHOLE:
@@ -164,7 +169,7 @@ def replace(path: Path, data: bytes) -> None:
             _replace_by_rename(target, data, None)
             return
         check_regular(path, status)
-        _check_writable(path, target, status)
+        check_writable(path, status)
         if _must_stay(target, status) or not _renamed_over(target, data, status):
             _overwrite(target, data)
     except OSError as error:
@@ -178,9 +183,10 @@ def _status(target: Path) -> os.stat_result | None:
         return None
 
 
-def _check_writable(path: Path, target: Path, status: os.stat_result) -> None:
+def check_writable(path: Path, status: os.stat_result) -> None:
+    """Raise `ToolError` where the file, or `status`, says that it is not to be written."""
     # A file that nobody may write was protected on purpose; root, and a rename, would not even notice.
-    if status.st_mode & 0o222 == 0 or not os.access(target, os.W_OK):
+    if status.st_mode & 0o222 == 0 or not os.access(path, os.W_OK):
         mode = stat.filemode(status.st_mode)
         raise ToolError(f"{path} is write-protected ({mode}): if it should change all the same, chmod u+w it first.")
 

@@ -14,7 +14,17 @@ import msgspec
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.risk import READ
 from deskhand.tools.base import CallContext, ImageData, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import LARGEST_WHOLE, Stopped, digest, is_folder, name_of, open_regular, real, stoppable
+from deskhand.tools.files import (
+    LARGEST_WHOLE,
+    Stopped,
+    digest,
+    is_folder,
+    name_of,
+    open_regular,
+    read_some,
+    real,
+    stoppable,
+)
 from deskhand.tools.text import (
     UTF_8,
     Encoding,
@@ -70,19 +80,27 @@ def _read(stopped: Stopped, path: Path, parameters: Parameters) -> ToolResult:
     location = Location(name_of(path), parameters.offset)
     with open_regular(path) as file:
         try:
-            if os.fstat(file.fileno()).st_size > LARGEST_WHOLE:
+            data = _whole(file)
+            if data is None:
                 return ToolResult((_page_of_huge_file(stopped, path, file, parameters),), locations=(location,))
-            data = file.read()
         except OSError as error:
             raise ToolError(f"Cannot read {path}: {error.strerror}.") from None
     seen = FileSeen(name_of(real(path)), digest(data))
     return ToolResult(_show(path, data, parameters), seen=(seen,), locations=(location,))
 
 
+def _whole(file: IO[bytes]) -> bytes | None:
+    """Return the bytes of the file; None where they are too many to hold."""
+    if os.fstat(file.fileno()).st_size > LARGEST_WHOLE:
+        return None
+    data = read_some(file, LARGEST_WHOLE + 1)  # files of /proc give 0 as their size, and some have no end
+    return None if len(data) > LARGEST_WHOLE else data
+
+
 def _list_folder(path: Path) -> str:
     try:
         with os.scandir(path) as entries:
-            names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in entries)
+            names = sorted(entry.name + ("/" if is_folder(Path(entry.path)) else "") for entry in entries)
     except OSError as error:
         raise ToolError(f"Cannot list {path}: {error.strerror}.") from None
     shown = [visible(name).replace("\n", "\\n") for name in names[:MOST_ENTRIES]]
@@ -147,8 +165,9 @@ def _page(path: Path, data: bytes, parameters: Parameters) -> str:
 
 def _page_of_huge_file(stopped: Stopped, path: Path, file: IO[bytes], parameters: Parameters) -> str:
     """Return the asked lines of a file that is too large to hold; its lines are not counted."""
-    size = os.fstat(file.fileno()).st_size
-    start = file.read(_CHUNK)
+    size = max(os.fstat(file.fileno()).st_size, LARGEST_WHOLE)
+    file.seek(0)
+    start = read_some(file, _CHUNK)
     encoding = detect(start, whole=False)
     if encoding is None:
         raise _binary(path, start, size)
@@ -168,7 +187,7 @@ def _page_of_huge_file(stopped: Stopped, path: Path, file: IO[bytes], parameters
 def _decoded(stopped: Stopped, file: IO[bytes], encoding: Encoding) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding.codec)("backslashreplace")
     while not stopped():
-        chunk = file.read(_CHUNK)
+        chunk = read_some(file, _CHUNK)
         yield decoder.decode(chunk, final=not chunk)
         if not chunk:
             return

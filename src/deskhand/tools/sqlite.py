@@ -18,7 +18,7 @@ from deskhand.journal.events import Class, Location
 from deskhand.seam.risk import READ, Risk
 from deskhand.seam.sql import READING_PRAGMAS, TRANSACTION_WORDS, first_word, sqlite_risk, statements_of
 from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import open_regular, real
+from deskhand.tools.files import check_writable, open_regular, real
 from deskhand.tools.text import visible
 
 ROWS = 200
@@ -63,6 +63,8 @@ def _answer(arguments: Parameters, path: Path, stop: threading.Event) -> str:
     statements = statements_of(arguments.query)
     create = arguments.write and _may_create(path, statements)
     header = b"" if create else _header(path)
+    if arguments.write and not create:
+        check_writable(path, path.stat())
     try:
         with closing(_connect(path, header, write=arguments.write, create=create)) as connection:
             connection.set_progress_handler(stop.is_set, 10_000)

@@ -36,7 +36,7 @@ def test_paths_are_resolved_as_a_shell_would(text: str, path: str) -> None:
     assert str(resolve(CWD, text)) == path
 
 
-@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "~nobody-of-that-name/x"])
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "~nobody-of-that-name/x", "a" * 5_000, "\0" + "a" * 5_000])
 def test_what_is_no_path_is_one_sentence(text: str) -> None:
     with pytest.raises(ToolError, match=r"^.*[.]$"):
         resolve(CWD, text)

@@ -323,7 +323,19 @@ def test_localhost_is_reached_by_whichever_address_answers(site: Site, folder: P
 
 
 @pytest.mark.parametrize(
-    "url", ["", "example.com", "file:///etc/passwd", "http://", "https://[", "ftp://a.b/", "http://a b/", "\0"]
+    "url",
+    [
+        "",
+        "example.com",
+        "file:///etc/passwd",
+        "http://",
+        "https://[",
+        "ftp://a.b/",
+        "http://a b/",
+        "\0",
+        "http://a.b:99999/",
+        "http://a.b:0/",
+    ],
 )
 def test_what_is_no_url_is_a_sentence(folder: Path, url: str) -> None:
     failure(folder, url)

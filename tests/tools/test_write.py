@@ -31,7 +31,7 @@ def test_a_file_never_read_is_replaced_and_its_bytes_kept(tmp_path: Path) -> Non
     path = tmp_path / "x"
     path.write_bytes(b"1\n2\n3\n")
     result = write(path, "4\n")
-    assert result.content == ("Wrote 1 lines to x (replaced 3).",)
+    assert result.content == ("Wrote 1 line to x (replaced 3).",)
     assert result.changes[0].before == b"1\n2\n3\n"
 
 
@@ -103,3 +103,10 @@ def test_a_big_file_is_written_without_showing_the_change(tmp_path: Path) -> Non
     path = tmp_path / "x"
     path.write_bytes(b"x\n" * 2_000_000)
     assert write(path, "y\n").changes[0].hunks == ()
+
+
+def test_the_name_of_a_folder_is_no_name_for_a_file(tmp_path: Path) -> None:
+    context = CallContext(session="s", call="c", cwd=tmp_path, outputs=tmp_path)
+    with pytest.raises(ToolError, match="ends in a slash"):
+        asyncio.run(TOOL.run(Parameters("new/", "x"), context))
+    assert not list(tmp_path.iterdir())

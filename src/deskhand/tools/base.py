@@ -25,6 +25,9 @@ Kind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "
 LimitsKind = Literal["internal", "mcp", "other"]
 """The row of the clock's table (DESIGN, "The clock") that a tool falls under."""
 
+_LONGEST_PATH = 4096
+"""Characters; Linux takes as many bytes (PATH_MAX), other systems fewer."""
+
 A = TypeVar("A")
 
 
@@ -123,6 +126,9 @@ class CallContext:
 
 def resolve(cwd: Path, text: str) -> Path:
     """Return `text` as an absolute path, relative to `cwd`; see `CallContext.path`."""
+    if len(text) > _LONGEST_PATH:
+        shown = f"{text[:100]!r}…"
+        raise ToolError(f"{shown} is not a path: it has {len(text):,} characters, of at most {_LONGEST_PATH:,}.")
     if not text or "\0" in text or not _is_encodable(text):
         raise ToolError(f"{text!r} is not a path: give a file's name, absolute or relative to {cwd}.")
     try:

@@ -86,9 +86,11 @@ def _parse(text: str) -> URL:
     try:
         url = httpx2.URL(text.strip())
     except (httpx2.InvalidURL, ValueError) as error:
-        raise ToolError(f"{_shown(text)} is not a URL: {error}.") from None
+        raise ToolError(f"{_shown(text)} is not a URL: {str(error).rstrip('.')}.") from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ToolError(f"{_shown(text)} is not a URL that can be fetched: write it in full, with http:// or https://.")
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise ToolError(f"{_shown(text)} is not a URL that can be fetched: ports go from 1 to 65535.")
     return url
 
 

@@ -37,6 +37,8 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def run(parameters: Parameters, context: CallContext) -> ToolResult:
     """Write the file."""
+    if parameters.path.endswith("/"):
+        raise ToolError(f"{parameters.path} ends in a slash, as a folder does: give the name of a file.")
     return await to_the_end(_write, parameters, context.path(parameters.path), context.seen)
 
 
@@ -56,7 +58,8 @@ def _write(parameters: Parameters, path: Path, seen: Mapping[str, str]) -> ToolR
         fate = "a new file"
     else:
         fate = f"replaced {human_size(len(before))}" if old is None else f"replaced {_count_lines(old):,}"
-    sentence = f"Wrote {_count_lines(new):,} lines to {parameters.path} ({fate})."
+    count = _count_lines(new)
+    sentence = f"Wrote {count:,} {'line' if count == 1 else 'lines'} to {parameters.path} ({fate})."
     change = Change(target, before, after, _hunks(old, new))
     return ToolResult((" ".join([sentence, *notes]),), seen=now_seen, changes=(change,), locations=location)
 

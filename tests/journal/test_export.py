@@ -7,16 +7,16 @@ import base64
 
 import msgspec
 import pytest
-from event_strategies import events
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journal_support import answer, created, ended, execute, finished, image_result, prompt, record, started
 from markdown_it import MarkdownIt
 
 from deskhand.journal.blocks import Image, Text, ToolUse
 from deskhand.journal.events import CallFinished, Entry, Event, FileChange, MessageReceived, TurnStarted
 from deskhand.journal.export import blobs_of, json_lines, markdown
 from deskhand.journal.store import Journal
+from event_strategies import events
+from journal_support import answer, created, ended, execute, finished, image_result, prompt, record, started
 
 
 @settings(deadline=None, max_examples=50)

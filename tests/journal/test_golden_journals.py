@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from journal_support import ended, execute, record
 
 from deskhand.journal.blocks import Image, Text
 from deskhand.journal.events import SCHEMA_VERSION, CallFinished, Entry, Event, MessageReceived
@@ -20,6 +19,7 @@ from deskhand.journal.export import blobs_of
 from deskhand.journal.search import search
 from deskhand.journal.sessions import latest_session, summary
 from deskhand.journal.store import Journal
+from journal_support import ended, execute, record
 
 GOLDEN = Path(__file__).parent / "golden"
 SESSION = "20261122-101500-0a1b2c"

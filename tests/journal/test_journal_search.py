@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journal_support import answer, created, ended, prompt, record, started
 
 from deskhand.journal.blocks import Text
 from deskhand.journal.events import CallFinished, CallStarted, SessionChanged
 from deskhand.journal.search import CLOSE, OPEN, read_through, search
 from deskhand.journal.store import Journal
+from journal_support import answer, created, ended, prompt, record, started
 
 
 @pytest.fixture(scope="module")

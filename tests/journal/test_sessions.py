@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from journal_support import answer, created, ended, execute, finished, image_result, prompt, record
 
 from deskhand.journal.events import SessionChanged, TurnEnded
 from deskhand.journal.search import search
@@ -20,6 +19,7 @@ from deskhand.journal.sessions import (
     summaries,
 )
 from deskhand.journal.store import Journal
+from journal_support import answer, created, ended, execute, finished, image_result, prompt, record
 
 
 def test_ids_sort_by_time_and_do_not_repeat() -> None:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_strategies import events
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journal_support import answer, created, ended, execute, image_result, prompt, record
 
 from deskhand.journal.events import Event
 from deskhand.journal.store import Journal, JournalError
+from event_strategies import events
+from journal_support import answer, created, ended, execute, image_result, prompt, record
 
 
 def test_events_come_back_in_the_order_of_their_appending(journal: Journal) -> None:

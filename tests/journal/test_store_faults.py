@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from journal_support import answer, created, ended, execute, finished, prompt, record
 
 from deskhand.journal.database import VERSIONS, connect, explain
 from deskhand.journal.events import SCHEMA_VERSION, SessionCreated
 from deskhand.journal.export import json_lines
 from deskhand.journal.sessions import summaries
 from deskhand.journal.store import Damaged, Journal, JournalError
+from journal_support import answer, created, ended, execute, finished, prompt, record
 
 UNWRITABLE = SessionCreated("/work/\udcff", "auto", "2026-11-22")
 """A folder whose name is no text: the one event that the journal itself cannot take."""

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_server import block, call_block, ended, started, text_block
 
 from deskhand.journal.blocks import RedactedThinking, Text, Thinking, ToolUse
 from deskhand.journal.events import Usage
@@ -22,6 +21,7 @@ from deskhand.model.assembly import (
     ThinkingDelta,
     events_of,
 )
+from raw_server import block, call_block, ended, started, text_block
 
 
 def assemble(events: Iterable[dict[str, Any]]) -> tuple[list[TextDelta | ThinkingDelta | CallDelta], Received]:

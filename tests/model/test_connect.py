@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from raw_server import Asked, Handler, answer, answering, chunked, listening, read_request
 
 from deskhand.model.connect import TransportError
 from deskhand.model.http import ConnectionPool
+from raw_server import Asked, Handler, answer, answering, chunked, listening, read_request
 
 
 async def post(pool: ConnectionPool) -> tuple[int, bytes]:

@@ -7,11 +7,11 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
-from raw_server import Asked, Handler, answer, answer_json, answering, listening
 
 from deskhand.model.discovery import NoEndpoint, find_endpoint, find_local, list_models
 from deskhand.model.endpoint import Endpoint, LocalServer
 from deskhand.settings import EndpointSettings
+from raw_server import Asked, Handler, answer, answer_json, answering, listening
 
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,10 +8,10 @@ import time
 import zlib
 
 import pytest
-from raw_server import Asked, Handler, answer, answering, chunked, listening, read_request, saying
 
 from deskhand.model.connect import TransportError
 from deskhand.model.http import ERROR_BODY_CAP, ConnectionPool
+from raw_server import Asked, Handler, answer, answering, chunked, listening, read_request, saying
 
 
 async def post(pool: ConnectionPool, body: bytes = b"{}", first_byte: float = 20) -> tuple[int, bytes]:

@@ -11,6 +11,12 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from deskhand.journal.blocks import Text, Thinking, ToolUse
+from deskhand.journal.events import Usage
+from deskhand.model.endpoint import Endpoint
+from deskhand.model.errors import EndpointError
+from deskhand.model.messages import CallDelta, MessagesClient, Received, StreamEvent, TextDelta
 from raw_server import (
     Asked,
     Handler,
@@ -27,12 +33,6 @@ from raw_server import (
     started,
     text_block,
 )
-
-from deskhand.journal.blocks import Text, Thinking, ToolUse
-from deskhand.journal.events import Usage
-from deskhand.model.endpoint import Endpoint
-from deskhand.model.errors import EndpointError
-from deskhand.model.messages import CallDelta, MessagesClient, Received, StreamEvent, TextDelta
 
 KEY = "sk-test-0123456789"
 MESSAGE = [

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from deskhand.home import HomeError
 from deskhand.journal.locks import lock_session
 
 HOLD = """
@@ -63,3 +66,10 @@ def test_any_session_id_can_be_locked(tmp_path: Path) -> None:
         lock = lock_session(tmp_path, session)
         assert lock is not None
         lock.release()
+
+
+def test_a_lock_file_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    """As another user's would be, after a run under sudo."""
+    (tmp_path / "sessions.lock").mkdir()
+    with pytest.raises(HomeError, match=r"sessions\.lock"):
+        lock_session(tmp_path, "s")

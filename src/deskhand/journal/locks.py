@@ -12,6 +12,8 @@ import os
 import threading
 from pathlib import Path
 
+from deskhand.home import HomeError
+
 _guard = threading.Lock()
 _held: set[tuple[Path, int]] = set()
 _files: dict[Path, int] = {}
@@ -39,7 +41,7 @@ class SessionLock:
 def lock_session(run_folder: Path, session: str) -> SessionLock | None:
     """Lock `session` among all processes that share `run_folder`; None where someone has it, be it this process.
 
-    Raises `OSError` where the folder takes no lock file.
+    Raises `HomeError` where the folder takes no lock file.
     """
     file = run_folder.absolute() / "sessions.lock"
     offset = int.from_bytes(hashlib.sha256(session.encode("utf-8", "surrogateescape")).digest()[:7], "big")
@@ -47,10 +49,26 @@ def lock_session(run_folder: Path, session: str) -> SessionLock | None:
         if (file, offset) in _held:
             return None
         if file not in _files:
-            _files[file] = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _files[file] = _open(file)
         try:
             fcntl.lockf(_files[file], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
         except (BlockingIOError, PermissionError):  # POSIX allows EAGAIN and EACCES for "someone has it"
             return None
+        except OSError as error:  # some network disks know no locks
+            raise _unusable(file, error) from None
         _held.add((file, offset))
     return SessionLock(file, offset)
+
+
+def _open(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:  # it may be another user's, as after sudo
+        raise _unusable(file, error) from None
+
+
+def _unusable(file: Path, error: OSError) -> HomeError:
+    return HomeError(
+        f"Cannot lock sessions with {file}: {error.strerror}. "
+        "Make it yours and writable, or set DESKHAND_HOME to a folder that is."
+    )

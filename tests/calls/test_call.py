@@ -315,6 +315,40 @@ def test_stop_answers_every_open_call_within_a_second_even_a_stubborn_one(tmp_pa
     assert on(bench, work) < 2
 
 
+def test_a_straggler_gives_no_second_result(tmp_path: Path) -> None:
+    """lessons.md 6: its images are still being fitted when the stopped turn can wait no longer."""
+    from io import BytesIO
+
+    from PIL import Image as Picture
+
+    buffer = BytesIO()
+    Picture.new("RGB", (4000, 4000), "red").save(buffer, "PNG")
+    picture = ImageData(buffer.getvalue(), "image/png")
+
+    async def late(arguments: Arguments, context: CallContext) -> ToolResult:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.8)
+            return ToolResult((picture,) * 8)  # noqa: B012 - a tool may well swallow its end
+
+    bench = Bench(tmp_path, [tool(hang, "hang"), tool(late, "late")])
+
+    async def work() -> None:
+        turn = asyncio.create_task(bench.call(ToolUse("a", "hang", {"text": "x"}), ToolUse("b", "late", {"text": "x"})))
+        await asyncio.sleep(0.2)
+        turn.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+        assert list(bench.record.state.open_calls) == ["b"]
+        bench.record.append(CallFinished(1, "b", "late", "interrupted", (Text("interrupted"),)))
+        await asyncio.wait(asyncio.all_tasks() - {task for task in [asyncio.current_task()] if task}, timeout=30)
+        await bench.record.flush()
+        assert sorted(finished.call for finished in bench.events(CallFinished)) == ["a", "b"]
+
+    on(bench, work)
+
+
 def test_what_is_in_flight_is_told_in_a_line_and_gone_afterwards(tmp_path: Path) -> None:
     async def slow(arguments: Arguments, context: CallContext) -> ToolResult:
         context.spawned(123, "then")

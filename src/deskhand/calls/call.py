@@ -212,6 +212,8 @@ async def _finish(step: Prepared, ended: _Ended, watch: Watch, room: Room) -> Ca
     seconds, quiet = watch.elapsed, watch.quiet
     capped = await cap(result, step.use.id, room.outputs)
     changes, before = _kept(result.changes)
+    if step.use.id not in room.record.state.open_calls:
+        raise asyncio.CancelledError  # the turn was stopped, could not wait for this, and gave the call its result
     note = room.repetition.note(step.use.name, step.use.input, capped.content)
     finished = CallFinished(
         turn=room.turn,

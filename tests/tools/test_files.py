@@ -18,6 +18,7 @@ from deskhand.tools.base import ToolError
 from deskhand.tools.files import (
     HUNK_LIMIT,
     Stopped,
+    check_searchable,
     check_seen,
     digest,
     hunks,
@@ -266,3 +267,15 @@ def test_hunks_put_into_the_old_text_give_the_new_one(old: list[str], new: list[
         assert tail.startswith(hunk.old)
         rebuilt = head + hunk.new + tail.removeprefix(hunk.old)
     assert rebuilt == after
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("mode", [0, 0o200, 0o300])
+def test_what_cannot_be_read_is_no_search_without_a_match(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file", tmp_path / "folder"):
+        path.chmod(mode)
+        with pytest.raises(ToolError, match="Permission denied"):
+            check_searchable(path)
+        path.chmod(0o700)

@@ -64,7 +64,7 @@ def is_folder(path: Path) -> bool:
 
 
 def check_searchable(path: Path) -> None:
-    """Raise `ToolError` where `path` is neither a folder nor a regular file."""
+    """Raise `ToolError` where `path` is neither a folder nor a regular file, or cannot be read."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -73,6 +73,8 @@ def check_searchable(path: Path) -> None:
         raise ToolError(f"Cannot look into {path}: {error.strerror}.") from None
     if not stat.S_ISDIR(status.st_mode):
         check_regular(path, status)
+    if not os.access(path, os.R_OK):
+        raise ToolError(f"Cannot look into {path}: {os.strerror(errno.EACCES)}.")
 
 
 def check_regular(path: Path, status: os.stat_result) -> None:

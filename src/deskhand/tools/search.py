@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -54,19 +53,18 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files_only: Annotated[bool, msgspec.Meta(description="only names of files")] = False
 
 
-@dataclass(slots=True)
-class _Report:
+class _Report(msgspec.Struct):
     """What is found, as it is shown. A file's lines count only when its end shows that it is no binary."""
 
     parameters: Parameters
     root: Path
     cwd: Path
     fits: Callable[[str], bool] | None
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = msgspec.field(default_factory=list)
     matches: int = 0
     files: int = 0
     full: bool = False
-    _of_file: list[str] = field(default_factory=list)
+    _of_file: list[str] = msgspec.field(default_factory=list)
     _matches_of_file: int = 0
     _last_line: int = 0
     _room: int = MOST_CHARACTERS
@@ -132,8 +130,7 @@ def _cut(data: dict[str, Any]) -> str:
     return f"{left}{visible(line[start : start + WIDEST])}{right}"
 
 
-@dataclass(slots=True)
-class _Child:
+class _Child(msgspec.Struct):
     """The searching process, which may be ended from another thread even before it has started."""
 
     popen: subprocess.Popen[bytes] | None = None
@@ -315,7 +312,7 @@ def _own_command(report: _Report) -> list[str]:
 def _rendered(report: _Report, note: str) -> str:
     if not report.lines:
         where = f" in files like {report.parameters.glob}" if report.parameters.glob else ""
-        return f"No match{where} under {report.root} (ignored and binary files are not searched)."
+        return f"No match{where} under {report.root} (ignored, binary and unreadable files are not searched)."
     lines = report.lines
     if report.full:
         note = f"[Stopped after {report.matches} matches in {report.files} files: narrow the pattern, path or glob.]"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -11,11 +10,11 @@ class HomeError(Exception):
     """The state folder cannot be used; the message is one sentence for the user."""
 
 
-@dataclass(frozen=True, slots=True)
 class Home:
     """The layout of the state folder. Folders are made, 0700, when first asked for."""
 
-    root: Path
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @property
     def settings(self) -> Path:

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _LINUX: bool = sys.platform == "linux"
 
@@ -24,8 +25,7 @@ Mark = tuple[str, str]
 """Session and call: what the environment of a call's processes says about whose they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One process. `session` is its POSIX session (0 where unknown), `clock` its start in the system's own unit."""
 
     pid: int

@@ -21,8 +21,9 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from deskhand.process_table import (
     CALL_VARIABLE,
@@ -56,16 +57,14 @@ _unreaped: dict[int, Process] = {}
 """The programs that `start` gave out and that are not reaped yet, by pid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Survivor:
+class Survivor(msgspec.Struct, frozen=True):
     """A process that goes on after the program that started it."""
 
     pid: int
     command: str
 
 
-@dataclass(slots=True, eq=False)
-class Process:
+class Process(msgspec.Struct, eq=False):
     """A running program, from `start`. `started` tells it from a later process of the same pid."""
 
     pid: int
@@ -73,7 +72,7 @@ class Process:
     mark: Mark
     _popen: subprocess.Popen[bytes]
     _clock: int
-    _known: dict[int, int] = field(default_factory=dict)
+    _known: dict[int, int] = msgspec.field(default_factory=dict)
     """The start of each process that was seen to belong here: it may lose its parent later, and its mark."""
 
     async def wait(self) -> int:

@@ -13,9 +13,10 @@ import re
 import traceback
 from collections.abc import Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from deskhand import log
 from deskhand.agent.live import Restarted, Said, Show, Thought
@@ -55,8 +56,7 @@ _ENDINGS: dict[str, StopReason] = {
 """The model's stop reasons that end a turn otherwise than by its own wish."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """What one turn is made with; a change of settings concerns the next."""
 
     number: int
@@ -211,12 +211,11 @@ async def _settled(durable: asyncio.Future[Entry]) -> None:
     durable.result()
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(msgspec.Struct):
     """What a turn has cost so far."""
 
     requests: int = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = msgspec.field(default_factory=Usage)
 
 
 def _says_something(received: Received) -> bool:

@@ -10,9 +10,10 @@ import asyncio
 import hashlib
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from deskhand import log
 from deskhand.calls.caps import cap
@@ -48,8 +49,7 @@ LARGEST_KEPT = 16 * 1024 * 1024
 """Bytes of a replaced file that are kept for undo."""
 
 
-@dataclass(slots=True)
-class Room:
+class Room(msgspec.Struct):
     """What the calls of one turn share."""
 
     record: Record
@@ -61,11 +61,10 @@ class Room:
     outputs: Path
     in_flight: InFlight
     ask: Ask | None = None
-    repetition: Repetition = field(default_factory=Repetition)
+    repetition: Repetition = msgspec.field(default_factory=Repetition)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """How a tool's run came out, before its result is capped and recorded."""
 
     outcome: Outcome
@@ -191,7 +190,7 @@ async def _end(task: asyncio.Task[ToolResult], context: CallContext, grace: floa
         return _Ended(outcome, ToolResult((f"{context.ending.sentence}; it did not stop and was left behind",), True))
     if task.cancelled():
         return _Ended(outcome, ToolResult((context.ending.sentence,), error=True))
-    return replace(_outcome(task), outcome=outcome)
+    return msgspec.structs.replace(_outcome(task), outcome=outcome)
 
 
 def _outcome(task: asyncio.Task[ToolResult]) -> _Ended:

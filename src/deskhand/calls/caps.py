@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from deskhand.journal.blocks import Image, ResultBlock, Text
 from deskhand.tools.base import ImageData, ToolResult
@@ -18,12 +19,11 @@ from deskhand.tools.text import head_and_tail
 MAX_CHARACTERS = 40_000
 
 
-@dataclass(slots=True)
-class Capped:
+class Capped(msgspec.Struct):
     """Content as it goes into the journal, and the blobs that it names."""
 
     content: tuple[ResultBlock, ...]
-    blobs: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    blobs: dict[str, tuple[str, bytes]] = msgspec.field(default_factory=dict)
     output: Path | None = None
 
 

@@ -6,14 +6,14 @@ A deadline follows progress. It ends the call, never the turn.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from deskhand.settings import LimitSettings
 from deskhand.tools.base import LimitsKind
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Seconds without progress, and seconds in all."""
 
     quiet: float

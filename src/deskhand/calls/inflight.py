@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import msgspec
 
@@ -15,8 +14,7 @@ ARGUMENTS_SHOWN = 300
 """Characters of a call's arguments in a line."""
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(msgspec.Struct):
     """A call that runs. `pid` is that of the program that it started last, if any."""
 
     session: str

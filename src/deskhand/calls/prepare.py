@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,7 @@ _REASON_SHOWN = 300
 _TOO_DEEP = "they are nested too deeply."
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A call that can be decided and run: its tool, its arguments as the tool's own type, what follows from them."""
 
     use: ToolUse
@@ -39,8 +37,7 @@ class Prepared:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """A call that cannot run, and the sentence that tells the model why."""
 
     use: ToolUse

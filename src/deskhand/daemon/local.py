@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +36,7 @@ class CannotStart(Exception):
     """The turn cannot begin; the message is one sentence for the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What the user asked for. None: whatever the session, the settings or the default says."""
 
     prompt: tuple[PromptBlock, ...]
@@ -50,8 +48,7 @@ class Wanted:
     max_requests: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """What a turn is about to run with, for a front end to show."""
 
     session: Session

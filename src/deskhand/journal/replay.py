@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from deskhand.journal.blocks import ToolUse, plain_text
 from deskhand.journal.events import (
@@ -22,8 +22,7 @@ from deskhand.journal.events import (
 )
 
 
-@dataclass(slots=True)
-class SessionState:
+class SessionState(msgspec.Struct):
     """What the events so far say.
 
     `open_turn` is the turn without an end, `open_calls` its calls without a result (with those that were asked
@@ -38,13 +37,13 @@ class SessionState:
     title: str | None = None
     turns: int = 0
     open_turn: int | None = None
-    open_calls: dict[str, ToolUse] = field(default_factory=dict)
-    spawned: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-    call_ids: set[str] = field(default_factory=set)
-    seen: dict[str, str] = field(default_factory=dict)
+    open_calls: dict[str, ToolUse] = msgspec.field(default_factory=dict)
+    spawned: dict[str, list[tuple[int, str]]] = msgspec.field(default_factory=dict)
+    call_ids: set[str] = msgspec.field(default_factory=set)
+    seen: dict[str, str] = msgspec.field(default_factory=dict)
     plan: tuple[PlanEntry, ...] = ()
     text: str = ""
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = msgspec.field(default_factory=Usage)
     outside: bool = False
 
     def add(self, event: Event) -> None:

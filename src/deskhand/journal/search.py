@@ -10,8 +10,9 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from deskhand.journal.blocks import plain_text
 from deskhand.journal.database import explained
@@ -49,8 +50,7 @@ _AROUND = 40
 """Characters that a snippet shows on either side of the match, where events are read through."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     """An event that matches. `source`: prompt, answer, call, result or title; `at` in seconds since the epoch."""
 
     session: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from deskhand.journal.blocks import Image, RedactedThinking, Text, Thinking, ToolUse
 from deskhand.journal.events import (
@@ -31,16 +32,14 @@ def readable(text: str) -> str:
     return _NOT_FOR_READING.sub("", text)
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """The session began, or changed: what is set from here on."""
 
     at: float
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What the user sent, and with it a turn's beginning."""
 
     at: float
@@ -49,16 +48,14 @@ class Prompt:
     content: tuple[Text | Image, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(msgspec.Struct, frozen=True):
     """Text of the model; `reasoning` where it was thinking."""
 
     text: str
     reasoning: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A call. `finished` is None where it has no result (yet)."""
 
     tool: str
@@ -67,8 +64,7 @@ class Call:
     finished: CallFinished | None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """A turn's end."""
 
     at: float

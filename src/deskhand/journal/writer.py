@@ -13,9 +13,10 @@ import sqlite3
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from deskhand.journal.database import JournalError, connect, explain
 from deskhand.journal.events import CallSpawned, Entry, Event, PlanChanged, RequestRetried, encode
@@ -28,8 +29,7 @@ LINGER = 0.05
 """Seconds that an event which nothing waits for is held back at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True):
     """An event on its way to the disk; `done` gets its entry, or a `JournalError`."""
 
     session: str
@@ -39,16 +39,14 @@ class Append:
     done: asyncio.Future[Entry]
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(msgspec.Struct, frozen=True):
     """A mark in the queue: `done` tells how the session's events before it fared, and clears its failure."""
 
     session: str
     done: asyncio.Future[None]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """The end of the queue; `done` is told when all before it is settled."""
 
     done: asyncio.Future[None] | None

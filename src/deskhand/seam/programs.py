@@ -7,7 +7,8 @@ Tables only; `shell` applies them. A flag in a table is met by itself, in a bund
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 Flags = frozenset[str]
 
@@ -127,8 +128,7 @@ LEAVES_START_UP = flags("source . cd pushd ssh-add")
 """With the readers, what may be given a start-up or key file without changing it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """It fits where the words of `sub` begin a program's words, in this order, and one of `flags` (if any) is there."""
 
     reason: str

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from deskhand.journal.events import Class
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(msgspec.Struct, frozen=True):
     """read: cannot change anything. write: can be brought back. confirm: cannot, or reaches other people."""
 
     klass: Class

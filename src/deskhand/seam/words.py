@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 DEPTH = 40
 """Substitutions within substitutions that are followed."""
@@ -23,8 +24,7 @@ class UnreadableError(Exception):
     """A quotation or substitution has no end, they are nested too deep, or there are too many words."""
 
 
-@dataclass(slots=True)
-class Word:
+class Word(msgspec.Struct):
     """A word. `literal`: its text is what the program gets. Else expansions stand in it as they were written."""
 
     text: str = ""
@@ -32,7 +32,7 @@ class Word:
     substituted: bool = False
     glob: bool = False
     quoted: bool = False
-    pieces: list[str] = field(default_factory=list, repr=False)
+    pieces: list[str] = msgspec.field(default_factory=list)
 
     @property
     def is_plain(self) -> bool:
@@ -72,27 +72,24 @@ def _is_flag(text: str, wanted: frozenset[str], letters: set[str]) -> bool:
     return text.startswith("-") and not letters.isdisjoint(text[1:])
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(msgspec.Struct, frozen=True):
     """A redirection, without the number of its descriptor: `>`, `>>`, `<`, `&>` and their like."""
 
     operator: str
     target: Word
 
 
-@dataclass(slots=True)
-class Command:
+class Command(msgspec.Struct):
     """A simple command. `fed`: its here-documents; `piped`: it reads what the one before writes, in `pipeline`."""
 
     pipeline: int
     piped: bool = False
-    words: list[Word] = field(default_factory=list)
-    redirects: list[Redirect] = field(default_factory=list)
+    words: list[Word] = msgspec.field(default_factory=list)
+    redirects: list[Redirect] = msgspec.field(default_factory=list)
     fed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(msgspec.Struct, frozen=True):
     """All commands that a text may run. `plain`: they are joined by `;`, `|`, `&&` and `||`, and by nothing else."""
 
     commands: list[Command]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
+
+import msgspec
 
 from deskhand.tools.base import ToolError
 
@@ -15,8 +16,7 @@ _MOST = 4
 """Addresses of one host that are tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """How to reach a host: at one of `addresses`, or by its name through `proxy`. `outside`: it is on the open net."""
 
     outside: bool

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -35,8 +34,7 @@ class ToolError(Exception):
     """The call failed; the message is the one sentence that the model is told."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(msgspec.Struct, frozen=True):
     """The paths that a call touches; a folder stands for all below it. Calls that conflict run in order."""
 
     reads: frozenset[Path] = frozenset()
@@ -47,16 +45,14 @@ EVERYTHING = Resources(writes=frozenset({Path("/")}))
 NOTHING = Resources()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageData:
+class ImageData(msgspec.Struct, frozen=True):
     """An image as a tool found it: PNG, JPEG, GIF or WebP of any size. The seam of results shrinks it."""
 
     data: bytes
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """A file that the call changed: its bytes before (None: there was no file) and after (None: it is gone)."""
 
     path: Path
@@ -65,8 +61,7 @@ class Change:
     hunks: tuple[Hunk, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct, frozen=True):
     """What a call gives back.
 
     `content` is for the model, strings and images in order; `error` says that the tool did not do what was
@@ -85,16 +80,14 @@ class ToolResult:
     plan: tuple[PlanEntry, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """Why a running call is being ended from outside: the words for its result, and whether the clock did it."""
 
     sentence: str
     expired: bool
 
 
-@dataclass(slots=True)
-class CallContext:
+class CallContext(msgspec.Struct):
     """What a running call may know and touch of the agent.
 
     `cwd` resolves relative paths. `outputs` is an existing private folder for long outputs; name files there
@@ -110,7 +103,7 @@ class CallContext:
     call: str
     cwd: Path
     outputs: Path
-    seen: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, str] = msgspec.field(default_factory=dict)
     progress: Callable[[], None] = lambda: None
     spawned: Callable[[int, str], None] = lambda pid, started: None
     call_limits: tuple[float, float] = (300.0, 3600.0)
@@ -160,8 +153,7 @@ def _fold(parts: tuple[str, ...]) -> list[str]:
     return folded
 
 
-@dataclass(frozen=True, slots=True)
-class Tool(Generic[A]):
+class Tool(msgspec.Struct, Generic[A], frozen=True):
     """A tool as the registry holds it. `title` puts a call into a few words for people."""
 
     name: str

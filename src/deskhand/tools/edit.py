@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -36,8 +35,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replace_all: Annotated[bool, msgspec.Meta(description="every occurrence")] = False
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(msgspec.Struct, frozen=True):
     """Bytes `start` to `end` of a file, and what comes in their place."""
 
     start: int

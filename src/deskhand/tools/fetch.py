@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +51,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """What a server answered: the body unpacked, and `whole` unless it went on after `SIZE`."""
 
     url: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -60,8 +59,7 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pages: Annotated[str, msgspec.Meta(description="of a PDF: 3 or 1-5")] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(msgspec.Struct, frozen=True):
     """A line of a file, and how many of its characters were left out at its end."""
 
     text: str

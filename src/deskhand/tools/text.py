@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 SAMPLE = 8_000
 """Bytes at the start of a file in which a NUL tells a binary, as in git (`buffer_is_binary`)."""
@@ -14,8 +15,7 @@ SAMPLE = 8_000
 Newline = Literal["\n", "\r\n", "\r"]
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(msgspec.Struct, frozen=True):
     """How a file's bytes stand for text. `damaged`: it is UTF-8, but some bytes are not."""
 
     codec: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 LONGEST_GLOB = 1_000
 """Characters that a model may give; what `{a,b}` stands for takes time that grows with the square of them."""
@@ -107,15 +108,13 @@ def path_filter(pattern: str) -> Callable[[str], bool]:
     return lambda path: any(glob.matches(path) for glob in globs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True):
     glob: Glob
     negated: bool
     only_folders: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
+class _Rules(msgspec.Struct, frozen=True):
     """The rules of one file, for paths below `base` (which ends in a slash)."""
 
     base: str

@@ -83,6 +83,11 @@ def test_a_plan_a_retry_and_a_broken_stream_are_told(monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_each_step_of_a_plan_is_a_line_however_long_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = PlanChanged(1, (PlanEntry("one\ntwo"), PlanEntry("x" * 20_000)))
+    assert shown(plan, width="20", monkeypatch=monkeypatch).splitlines() == ["  ○ one two", f"  ○ {'x' * 14}…"]
+
+
 def test_text_breaks_at_words(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown(Said(1, "one two three fo"), Said(1, "ur five"), Restarted(1), width="10", monkeypatch=monkeypatch)
     assert [line.rstrip() for line in text.splitlines()] == ["one two", "three four", "five"]

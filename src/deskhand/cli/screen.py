@@ -122,7 +122,8 @@ class ScreenOutput:
                 for step in entries:
                     done = step.status == "completed"
                     mark = self.terminal.paint(_MARKS[step.status], "green" if done else "yellow")
-                    self._line(f"  {mark} {self.terminal.paint(safe(step.content), *(('dim',) if done else ()))}")
+                    words = _cut(safe(step.content).replace("\n", " "), self.terminal.width - 5)
+                    self._line(f"  {mark} {self.terminal.paint(words, *(('dim',) if done else ()))}")
             case _:
                 retry = retry_sentence(entry)
                 if retry is not None:

@@ -34,8 +34,9 @@ from deskhand.model.sse import EventParser, EventTooLargeError, ServerEvent
 
 __all__ = ["CallDelta", "MessagesClient", "Received", "StreamEvent", "TextDelta", "ThinkingDelta"]
 
-ANSWER_CAP = 128 * 1024 * 1024
-"""Bytes of one answer, as it is on the wire; a stream has some thirty for each byte of text."""
+ANSWER_CAP = 1024 * 1024 * 1024
+"""Bytes of one answer, as it is on the wire; a stream has some thirty for each byte of text, or a hundred and
+twenty where a server sends single letters."""
 _ERROR_BODY = 10.0
 """Seconds to read what an error says. The status alone would do."""
 _SNIFFED = 1024

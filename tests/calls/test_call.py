@@ -193,6 +193,17 @@ def test_the_error_for_wrong_arguments_says_what_is_in_lists_and_which_words_the
     assert parameters in words(on(bench, work))
 
 
+@pytest.mark.parametrize("use", [ToolUse("c", "probe", {"a\0b": 1}), ToolUse("c", "probe", {}, malformed='{"a\0b')])
+def test_the_error_for_wrong_arguments_holds_no_nul(tmp_path: Path, use: ToolUse) -> None:
+    bench = Bench(tmp_path, [tool(fine)])
+
+    async def work() -> CallFinished:
+        (finished,) = await bench.call(use)
+        return finished
+
+    assert r"a\x00b" in words(on(bench, work))
+
+
 def test_the_error_for_wrong_arguments_is_short_however_long_they_are(tmp_path: Path) -> None:
     bench = Bench(tmp_path, [tool(fine)])
     assert len(words(one_call(bench, "x", **{"x" * 1_000_000: 1}))) < 1_000

@@ -16,7 +16,7 @@ from deskhand.journal.blocks import ToolUse
 from deskhand.seam.risk import Risk
 from deskhand.settings import LimitSettings
 from deskhand.tools.base import Resources, Tool, ToolError
-from deskhand.tools.text import head_and_tail
+from deskhand.tools.text import head_and_tail, visible
 
 MALFORMED_SHOWN = 400
 
@@ -62,7 +62,7 @@ def prepare(use: ToolUse, tools: Mapping[str, Tool[Any]], cwd: Path, settings: L
             limits_for(tool.limits, settings, tool.timeout(arguments)),
         )
     except msgspec.ValidationError as error:
-        reason = head_and_tail(str(error), _REASON_SHOWN)[0]
+        reason = visible(head_and_tail(str(error), _REASON_SHOWN)[0])
         return Rejected(use, f"Invalid arguments for {tool.name}: {reason}. {_signature(tool)}")
     except ToolError as error:
         return Rejected(use, str(error))
@@ -80,7 +80,7 @@ def _no_such_tool(name: str, tools: Iterable[str]) -> str:
 def _not_json(name: str, text: str) -> str:
     """Say what was wrong with the arguments and what came, so that a cut call is not sent again as it was."""
     shown = text if len(text) <= MALFORMED_SHOWN else f"{text[:MALFORMED_SHOWN]} … ({len(text):,} characters)"
-    return f"The arguments of {name} were not run: {_problem(text)} What came: {shown}"
+    return f"The arguments of {name} were not run: {_problem(text)} What came: {visible(shown)}"
 
 
 def _problem(text: str) -> str:

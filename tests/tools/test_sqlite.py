@@ -270,3 +270,11 @@ def test_a_write_protected_database_is_not_written_even_by_root(database: Path) 
     with pytest.raises(ToolError, match="write-protected"):
         called(database, "DELETE FROM users WHERE id = 1", write=True)
     assert "[3 rows]" in called(database, "SELECT * FROM users")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_database_in_a_protected_folder_cannot_be_made(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ToolError, match="Cannot make"):
+        called(tmp_path / "new.db", "CREATE TABLE a (b)", write=True)
+    tmp_path.chmod(0o700)

@@ -222,6 +222,8 @@ def _sentence(error: Exception, path: Path, write: bool) -> str:
         return f"{path} is not an SQLite database, or it is encrypted."
     if name == "SQLITE_CORRUPT":
         return f"{path} is damaged ({message}): work on a copy, and try `sqlite3 COPY .recover`."
+    if name == "SQLITE_CANTOPEN" and not path.exists():
+        return f"Cannot make {path}: the system does not permit it."
     if name in ("SQLITE_CANTOPEN", "SQLITE_READONLY_CANTINIT", "SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_DIRECTORY"):
         return f"SQLite cannot open {path} ({message}): it needs files beside it that it may not make; copy it first."
     if message.startswith(("no such table", "no such column")):

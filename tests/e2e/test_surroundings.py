@@ -116,7 +116,7 @@ def test_no_user_home_at_all_is_one_sentence(deskhand: Deskhand) -> None:
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "wide"])
-def test_an_odd_width_is_borne(rehearsal: Rehearse, deskhand: Deskhand, columns: str) -> None:
-    ran = deskhand("demo", "--rehearsal", COLUMNS=columns, TERM="dumb")
+def test_an_odd_width_is_borne(deskhand: Deskhand, project: Path, columns: str) -> None:
+    ran = deskhand("demo", "--rehearsal", COLUMNS=columns, TERM="dumb", TMPDIR=str(project))
     assert ran.code == 0, ran.stderr
     assert ran.stderr == ""

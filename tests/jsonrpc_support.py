@@ -28,6 +28,12 @@ class Desk:
         if method == "wait":
             await self._wait(params)
             return params
+        if method == "tidy up":
+            try:
+                await self.gate.wait()
+            finally:
+                await asyncio.sleep(0.1)
+                self.seen.append("tidied up")
         if method == "partial":
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(30)
@@ -44,8 +50,7 @@ class Desk:
         if method == "unsayable":
             return object()
         if method == "ask back":
-            assert self.peer is not None
-            return await self.peer.request("echo", params, timeout=10)
+            return await self._ask_back(params)
         raise RpcError(METHOD_NOT_FOUND, f"There is no method {method}.")
 
     async def notification(self, method: str, params: Any) -> None:
@@ -61,11 +66,18 @@ class Desk:
         elif method == "cancelled inside":
             raise asyncio.CancelledError
         elif method == "ask back":
-            assert self.peer is not None
-            self.seen.append(await self.peer.request("echo", params, timeout=10))
+            self.seen.append(await self._ask_back(params))
         elif method == "unknown":
             raise RpcError(METHOD_NOT_FOUND, "There is no such thing.")
         self.seen.append((method, "handled"))
+
+    async def _ask_back(self, params: Any) -> Any:
+        assert self.peer is not None
+        try:
+            return await self.peer.request("echo", params, timeout=10)
+        except ConnectionError:
+            self.seen.append("nobody there")
+            raise
 
     async def _wait(self, params: Any) -> None:
         try:

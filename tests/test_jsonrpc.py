@@ -282,6 +282,20 @@ def test_a_cancelled_request_is_answered_once_with_that_error() -> None:
     play(scenario)
 
 
+def test_a_second_cancellation_does_not_cut_the_tidying_up_short() -> None:
+    async def scenario() -> None:
+        async with wired() as (wire, desk, peer):
+            wire.call(1, "tidy up")
+            await until(lambda: desk.seen)
+            for _ in range(3):
+                wire.tell("$/cancel_request", {"requestId": 1})
+                await wire.check_alive()
+            peer.close()
+            await until(lambda: "tidied up" in desk.seen)
+
+    play(scenario)
+
+
 def test_a_request_can_be_cancelled_while_it_waits_behind_a_notification_that_hangs() -> None:
     async def scenario() -> None:
         async with wired() as (wire, desk, _):

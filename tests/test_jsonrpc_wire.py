@@ -345,6 +345,23 @@ def test_an_answer_that_came_just_before_the_end_is_delivered() -> None:
     play(scenario)
 
 
+def test_handlers_that_ask_a_side_that_goes_end_at_once_and_are_no_mistake_of_ours(logged: Path) -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair()
+        desk = Desk()
+        desk.peer = peer = Peer(*await asyncio.open_unix_connection(sock=ours), desk)
+        running = asyncio.create_task(peer.run())
+        theirs.send(b'{"jsonrpc":"2.0","id":1,"method":"ask back"}\n')
+        theirs.send(b'{"jsonrpc":"2.0","method":"ask back"}\n')
+        await until(lambda: len(desk.seen) == 2)
+        theirs.close()
+        await asyncio.wait_for(running, 10)
+        assert desk.seen[2:] == ["nobody there", "nobody there"], "they waited for answers that cannot come"
+
+    play(scenario)
+    assert logged.read_text() == ""
+
+
 def test_a_handler_that_does_not_end_is_named_and_left_behind(logged: Path) -> None:
     """Lesson 6: never awaited for ever."""
 

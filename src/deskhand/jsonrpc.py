@@ -188,6 +188,11 @@ class Peer:
         if self._closed:
             raise ConnectionError("The connection is closed.")
 
+    @property
+    def leaving(self) -> bool:
+        """Whether this connection is over or about to be: the other side has ended its stream, or we have closed."""
+        return self._ended or self._closed
+
     def close(self) -> None:
         """End the connection, and so `run()`. What has been sent still goes out, if it is read within `GRACE`."""
         if self._closed:
@@ -326,8 +331,8 @@ class Peer:
             # else it took too long, or what it waited for was cancelled, which ends this handler and nothing more
         except RpcError:
             pass  # not even an unknown notification has an answer
-        except Exception:
-            log.write(f"The notification {method[:80]} failed:\n{traceback.format_exc()}")
+        except Exception as error:
+            self._log_failure(f"The notification {method[:80]}", error)
         if self._overdue:
             self._overdue = False
             working.uncancel()
@@ -355,8 +360,7 @@ class Peer:
         except asyncio.CancelledError:
             answer = _cancelled(request.id)
         except Exception as error:
-            if not (self._ended and isinstance(error, ConnectionError)):  # it had asked the other side something
-                log.write(f"{request.method[:80]} failed:\n{''.join(traceback.format_exception(error))}")
+            self._log_failure(request.method[:80], error)
             message = f"{request.method[:80]} failed through a fault of ours; the log has the details."
             answer = _encode_error(request.id, RpcError(INTERNAL_ERROR, message))
         self._answer(request, answer)
@@ -366,6 +370,11 @@ class Peer:
             request.answered = True
             self._incoming.pop(request.id, None)
             self._send(answer)
+
+    def _log_failure(self, what: str, error: Exception) -> None:
+        if self._ended and isinstance(error, ConnectionError):
+            return  # it had asked the other side something
+        log.write(f"{what} failed:\n{''.join(traceback.format_exception(error))}")
 
     def _settle(self, request_id: Id | None, answer: dict[str, Any]) -> None:
         """Give the answer to the one who waits for it, if it still does."""

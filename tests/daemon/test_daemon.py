@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deskhand.jsonrpc import GRACE
 from support import Deskhand, RunningRehearsal, ScriptSource
 
 Rehearse = Callable[[ScriptSource], RunningRehearsal]
@@ -88,6 +89,7 @@ def test_a_turn_goes_on_when_its_window_is_gone_and_the_next_one_misses_nothing(
     first.send("session/prompt", sessionId=session, prompt=prompt("wait"))
     wait_for((project / "began").exists)
     first.leave()
+    time.sleep(GRACE + 0.5)  # what a client that is gone had asked for is given up then, but not its turn
     assert "while [ ! -e go ]" in daemon("dump").stdout
     (project / "go").touch()
     wait_for(lambda: len(model.messages) == 2)
@@ -142,6 +144,27 @@ def test_a_stopped_turn_leaves_its_calls_in_the_log(
     assert "STUCK on stop: bash (id=" in log
     assert "sleep 600" in log
     editor.leave()
+
+
+def test_a_withdrawn_prompt_ends_its_turn_and_no_other(rehearsal: Rehearse, daemon: Deskhand, project: Path) -> None:
+    call = {"tool": "bash", "arguments": {"command": "touch began; while [ ! -e go ]; do sleep 0.05; done"}}
+    model = rehearsal([{"call": call}, {"say": "Done."}])
+    one, two = Editor(daemon, model.url), Editor(daemon, model.url)
+    session = one.call("session/new", cwd=str(project), mcpServers=[])["sessionId"]
+    first = one.send("session/prompt", sessionId=session, prompt=prompt("first"))
+    wait_for((project / "began").exists)
+    two.call("session/resume", sessionId=session, cwd=str(project), mcpServers=[])
+    second = two.send("session/prompt", sessionId=session, prompt=prompt("second"))
+    two.send("$/cancel_request", requestId=second)
+    while two.read().get("id") != second:
+        pass
+    assert "error" in two.frames[-1]
+    (project / "go").touch()
+    while one.read().get("id") != first:
+        pass
+    assert one.frames[-1]["result"]["stopReason"] == "end_turn"
+    one.leave()
+    two.leave()
 
 
 def test_stop_ends_the_turns_and_all_that_they_started(rehearsal: Rehearse, daemon: Deskhand, project: Path) -> None:

@@ -88,7 +88,6 @@ class AcpAgent:
         self._environment: Mapping[str, str] = os.environ
         self._attended: dict[str, _Attendance] = {}
         self._own_prompts: list[tuple[PromptBlock, ...]] = []
-        self._gone = False
 
     async def request(self, method: str, params: Any) -> dict[str, Any]:
         """Answer a request of the client. Raises `RpcError`."""
@@ -112,7 +111,6 @@ class AcpAgent:
 
     def leave(self) -> None:
         """The client is gone: stop telling it. Its sessions and their turns go on."""
-        self._gone = True
         for session_id in list(self._attended):
             self._unattend(session_id)
 
@@ -214,7 +212,7 @@ class AcpAgent:
         try:
             ended = await asyncio.shield(turn)
         except asyncio.CancelledError:
-            if not self._gone:  # it was this request that was cancelled: the client itself would have left its turn
+            if not self.peer.leaving:  # the request was withdrawn; a client that is gone leaves its turn running
                 turn.cancel()
             raise
         finally:

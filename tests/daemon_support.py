@@ -82,8 +82,9 @@ class EchoDaemon:
 
     @property
     def log(self) -> str:
-        """What is in its log."""
-        return (self.home / "logs" / "daemon.log").read_text()
+        """What is in its log so far."""
+        file = self.home / "logs" / "daemon.log"
+        return file.read_text() if file.exists() else ""
 
     def close(self) -> None:
         """End whatever of it still runs."""

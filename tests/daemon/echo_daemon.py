@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Echo:
 
     def __init__(self, version: str) -> None:
         self.lifetime = Lifetime(find_home(), version)
-        self.busy = False
+        self.has_work = False
         self.writers: set[asyncio.StreamWriter] = set()
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,9 +39,12 @@ class Echo:
         """Do what the word says, and answer it."""
         match word:
             case "busy" | "free":
-                self.busy = word == "busy"
+                self.has_work = word == "busy"
             case "flood":
                 writer.write(b"x" * 50_000_000)
+            case "flood and raise":
+                writer.write(b"x" * 50_000_000)
+                raise RuntimeError("this connection is at fault")
             case "raise":
                 raise RuntimeError("this connection is at fault")
             case "hold on":
@@ -48,7 +52,7 @@ class Echo:
                     try:
                         await asyncio.sleep(1)
                     except asyncio.CancelledError:
-                        self.busy = True
+                        self.has_work = True
             case "port":
                 self.lifetime.publish_port(4321)
             case "stop":
@@ -58,6 +62,11 @@ class Echo:
             case "about":
                 return json.dumps(about())
         return word
+
+    def busy(self) -> bool:
+        """Tell whether there is work; a machine that is overloaded may take a while to say so."""
+        time.sleep(float(os.environ.get("DOZE", "0")))
+        return self.has_work
 
     async def stop(self) -> None:
         """Say goodbye to all who listen."""
@@ -86,7 +95,7 @@ async def main(version: str, idle_exit: float) -> None:
     echo.lifetime.claim(**({"patience": 0.2} if "IMPATIENT" in os.environ else {}))
     await echo.lifetime.serve(
         echo.connection,
-        busy=lambda: echo.busy,
+        busy=echo.busy,
         idle_exit=idle_exit or None,
         on_dump=lambda: print("dumped", file=sys.stderr, flush=True),
         on_stop=echo.stop,

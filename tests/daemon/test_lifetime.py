@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,22 @@ def test_a_client_at_fault_or_gone_ends_its_own_connection_only(echo: EchoDaemon
     assert "ConnectionResetError" not in echo.log
 
 
+def test_a_client_that_does_not_take_what_it_is_sent_is_cut_off(echo: EchoDaemon) -> None:
+    record = echo.started()
+    with echo.connect() as other:
+        assert other.ask("hello") == "hello"
+        before = open_files(record)
+        with echo.connect() as deaf:
+            deaf.say("flood and raise")
+            until(lambda: open_files(record) > before)
+            until(lambda: open_files(record) == before)
+
+
+def open_files(record: Record) -> int:
+    """Return how many descriptors the daemon has."""
+    return len(list(Path(f"/proc/{record.pid}/fd").iterdir()))
+
+
 def test_a_second_one_gives_way_and_says_to_whom(echo: EchoDaemon) -> None:
     first = echo.started()
     second = echo.start()
@@ -138,6 +155,15 @@ def test_it_ends_when_there_is_nothing_to_do(echo: EchoDaemon) -> None:
     assert find(echo.home) is None
 
 
+def test_who_knocks_at_the_last_moment_is_let_in(echo: EchoDaemon) -> None:
+    record = echo.started(idle_exit=0.5, DOZE="2")
+    time.sleep(0.5)  # by now it looks whether it is busy, which takes it 2 s, and is about to find that it is idle
+    with echo.connect() as line:
+        assert line.ask("pid") == str(record.pid)
+        found = until(lambda: find(echo.home))
+        assert found.pid == record.pid, "and it can be found again"
+
+
 def test_it_stays_while_somebody_is_connected_or_it_is_busy(echo: EchoDaemon) -> None:
     record = echo.started(idle_exit=0.3)
     with echo.connect() as line:
@@ -181,6 +207,25 @@ def test_what_a_cleaner_of_old_files_removes_comes_back(echo: EchoDaemon) -> Non
         Path(record_path(echo.home)).unlink()
         until(lambda: find(echo.home))
         assert line.ask("hello") == "hello", "who was connected has noticed nothing"
+
+
+def test_what_cannot_be_put_back_is_tried_again_and_said_once(echo: EchoDaemon) -> None:
+    def troubles() -> int:
+        return echo.log.count("It is tried again and again.")
+
+    echo.started(idle_exit=1)
+    in_the_way = echo.home / "run" / "daemon.new"
+    with echo.connect() as line:  # which keeps it from ending; it looks four times a second
+        for times in (1, 2):
+            in_the_way.mkdir()
+            Path(record_path(echo.home)).unlink()
+            until(lambda: troubles() == times)  # noqa: B023 - it is called before the next time
+            time.sleep(1)
+            in_the_way.rmdir()
+            until(lambda: find(echo.home))
+            time.sleep(0.5)
+        assert line.ask("hello") == "hello"
+    assert troubles() == 2
 
 
 def test_it_ends_when_its_home_is_removed(echo: EchoDaemon) -> None:
@@ -248,6 +293,8 @@ def test_a_home_that_cannot_be_written_is_said_in_a_sentence(echo: EchoDaemon) -
 
 def test_a_record_that_cannot_be_written_is_said_and_leaves_nothing(echo: EchoDaemon) -> None:
     """A full disk: the system refuses every byte, as it does when there is no room."""
+    (echo.home / "run").mkdir(parents=True)
+    Path(record_path(echo.home)).write_bytes(Record(1, "of a dead one", "", None, "", "").to_json())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:

@@ -6,7 +6,6 @@ A client takes as little time to be ready as it can: what only a start or an end
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -99,6 +98,8 @@ def stop(home: StrPath, timeout: float = 10.0, force: bool = False) -> bool:
     With `force`, what has not ended after `timeout` seconds is killed. Raises `DaemonError` where it goes on, or where
     some process holds the lock and cannot be found.
     """
+    import signal
+
     from deskhand.process_table import read_row, send
 
     deadline = time.monotonic() + timeout

@@ -105,6 +105,7 @@ class Lifetime:
         try:
             await self._listen(accept)
             self._write_record()
+            log.write(f"Daemon {self._version} (pid {os.getpid()}) is ready.")
             await self._live(accept, busy, idle_exit)
         finally:
             self._withdraw()
@@ -152,7 +153,7 @@ class Lifetime:
         idle_since = time.monotonic()
         while not await self._told_to_stop(pause):
             if not self._home_is_there():
-                log.write(f"{self._home.root} has been removed, and the daemon ends with it.")
+                log.write(f"{self._home.root} has been removed.")
                 return
             await self._look_after(accept)
             if busy() or self._connections:
@@ -161,7 +162,7 @@ class Lifetime:
                 self._withdraw()
                 await asyncio.sleep(_LAST_KNOCK)
                 if not self._connections:
-                    log.write(f"Nothing has gone on for {idle_exit:g} s: the daemon ends.")
+                    log.write(f"Nothing has gone on for {idle_exit:g} s.")
                     return
                 await self._look_after(accept)
 
@@ -237,6 +238,7 @@ class Lifetime:
         for task in self._connections:
             task.cancel()
         await _wait(self._connections)
+        log.write(f"Daemon {self._version} (pid {os.getpid()}) ends.")
 
 
 async def _stop(on_stop: Callable[[], Awaitable[None]]) -> None:

@@ -36,11 +36,16 @@ class Editor:
 
     def send(self, method: str, **params: Any) -> int:
         self._id += 1
-        frame = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        self._write({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
+        return self._id
+
+    def withdraw(self, number: int) -> None:
+        self._write({"jsonrpc": "2.0", "method": "$/cancel_request", "params": {"requestId": number}})
+
+    def _write(self, frame: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(frame).encode() + b"\n")
         self.process.stdin.flush()
-        return self._id
 
     def read(self) -> Any:
         assert self.process.stdout is not None
@@ -155,7 +160,7 @@ def test_a_withdrawn_prompt_ends_its_turn_and_no_other(rehearsal: Rehearse, daem
     wait_for((project / "began").exists)
     two.call("session/resume", sessionId=session, cwd=str(project), mcpServers=[])
     second = two.send("session/prompt", sessionId=session, prompt=prompt("second"))
-    two.send("$/cancel_request", requestId=second)
+    two.withdraw(second)
     while two.read().get("id") != second:
         pass
     assert "error" in two.frames[-1]

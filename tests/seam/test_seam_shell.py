@@ -329,7 +329,7 @@ SEVERAL_LINES: list[tuple[str, Class]] = [
     ("ls\ncat f", "read"),
     ("rm\xa0-rf x", "write"),  # a no-break space does not end a word
     ("", "read"),
-    ("echo \0", "confirm"),
+    ("echo \0", "write"),
     ("echo \ud800", "write"),
     ("sudo " * 50 + "rm -rf x", "confirm"),
     ("$(" * 500 + "x" + ")" * 500, "confirm"),
@@ -417,3 +417,7 @@ def test_the_time_is_bounded_for_any_pattern(text: str) -> None:
     begun = time.monotonic()
     classify(text * (200_000 // len(text)), Path("/home/someone/project"))
     assert time.monotonic() - begun < 20
+
+
+def test_a_command_without_an_end_is_asked_about_with_the_reason(folder: Path) -> None:
+    assert "a quote or substitution has no end" in classify("echo 'x", folder).reason

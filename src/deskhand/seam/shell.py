@@ -46,7 +46,12 @@ def classify(command: str, cwd: Path) -> Risk:
     except UnicodeEncodeError:
         return WRITE  # half of a surrogate pair: no shell takes it
     except UnreadableError:
-        return Risk("confirm", "the command cannot be parsed")
+        if "\0" in command:
+            return WRITE  # nor does any take this
+        return Risk(
+            "confirm",
+            "the command cannot be parsed: a quote or substitution has no end, or it is nested too deeply or too long",
+        )
 
 
 class _Judge:

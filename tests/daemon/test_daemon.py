@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -29,8 +30,8 @@ def daemon(deskhand: Deskhand) -> Iterator[Deskhand]:
 class Editor:
     """A program that speaks ACP through `deskhand acp`."""
 
-    def __init__(self, deskhand: Deskhand, endpoint: str) -> None:
-        self.process = deskhand.start("acp", endpoint=endpoint, stdin=True)
+    def __init__(self, deskhand: Deskhand, endpoint: str, *flags: str) -> None:
+        self.process = deskhand.start("acp", *flags, endpoint=endpoint, stdin=True)
         self.frames: list[Any] = []
         self._id = 0
 
@@ -200,6 +201,23 @@ def test_after_kill_9_of_the_daemon_the_session_goes_on(
     again.call("session/load", sessionId=session, cwd=str(project), mcpServers=[])
     assert again.call("session/prompt", sessionId=session, prompt=prompt("and?"))["stopReason"] == "end_turn"
     again.leave()
+
+
+def test_a_full_disk_costs_a_turn_and_not_the_session(rehearsal: Rehearse, daemon: Deskhand, project: Path) -> None:
+    """lessons.md 19. A limit on the size of files, lifted later, stands in for the disk."""
+    steps: list[Any] = [{"call": {"tool": "bash", "arguments": {"command": f"seq {n} 9000"}}} for n in range(100)]
+    model = rehearsal([*steps, {"say": "ok"}])
+    editor = Editor(daemon, model.url, "--no-daemon")
+    session = editor.call("session/new", cwd=str(project), mcpServers=[])["sessionId"]
+    limit = (300_000, resource.RLIM_INFINITY)
+    resource.prlimit(editor.process.pid, resource.RLIMIT_FSIZE, limit)
+    answer = editor.call("session/prompt", sessionId=session, prompt=prompt("fill the disk"))
+    assert "journal" in answer["message"]
+    resource.prlimit(editor.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    answer = editor.call("session/prompt", sessionId=session, prompt=prompt("there is room again"))
+    assert answer["stopReason"] == "end_turn"
+    assert "fill the disk" in json.dumps(model.messages[-1].body)
+    editor.leave()
 
 
 def test_start_status_and_stop_say_what_they_find(daemon: Deskhand) -> None:

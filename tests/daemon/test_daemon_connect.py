@@ -195,10 +195,10 @@ def test_after_a_kill_the_next_client_starts_another(echo: EchoDaemon) -> None:
 def test_no_client_is_lost_when_the_daemon_ends_for_want_of_work(echo: EchoDaemon) -> None:
     chance = random.Random(3)
     pids = set()
-    for _ in range(40):
-        with echo.attach(idle_exit=0.05) as line:
+    for _ in range(12):
+        with echo.attach(idle_exit=0.5) as line:
             pids.add(line.ask("pid"))
-        time.sleep(chance.uniform(0.03, 0.13))
+        time.sleep(chance.uniform(0.45, 0.7))
     assert "" not in pids
     assert len(pids) > 1, "it has ended now and then"
 

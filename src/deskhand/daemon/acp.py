@@ -33,7 +33,7 @@ from deskhand.daemon.acp_params import (
 )
 from deskhand.daemon.hub import Hub, SessionBusy
 from deskhand.daemon.pipe import ENVIRONMENT_METHOD
-from deskhand.daemon.session import Session
+from deskhand.daemon.session import Session, TurnWanted
 from deskhand.daemon.subscription import Subscription
 from deskhand.daemon.updates import Updates
 from deskhand.home import HomeError
@@ -208,7 +208,8 @@ class AcpAgent:
         log.keep_secret(endpoint.api_key, endpoint.auth_token)
         model = session.model or endpoint.model
         self._own_prompts.append(prompt)
-        turn = asyncio.ensure_future(session.prompt(prompt, endpoint, model, session.mode, settings, blobs))
+        wanted = TurnWanted(prompt, endpoint, model, session.mode, settings, blobs)
+        turn = asyncio.ensure_future(session.prompt(wanted))
         try:
             ended = await asyncio.shield(turn)
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ import msgspec
 
 from deskhand import log
 from deskhand.daemon.hub import Hub, SessionBusy
-from deskhand.daemon.session import Session, Watcher
+from deskhand.daemon.session import Session, TurnWanted, Watcher
 from deskhand.home import Home
 from deskhand.journal.blocks import PromptBlock
 from deskhand.journal.events import Mode, TurnEnded
@@ -94,7 +94,7 @@ async def _run_turn(wanted: Wanted, home: Home, attend: Attend, endpoint: Endpoi
         mode = wanted.mode or session.mode
         session.watch(attend(Setting(session, endpoint, model, mode, hub.tools, hub.journal)))
         keys.cancel = session.cancel
-        return await session.prompt(wanted.prompt, endpoint, model, mode, settings)
+        return await session.prompt(TurnWanted(wanted.prompt, endpoint, model, mode, settings))
     except SessionBusy as busy:
         raise CannotStart(str(busy)) from None
     finally:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from deskhand import log
 from deskhand.agent.live import Live
@@ -17,7 +20,7 @@ from deskhand.journal.blocks import PromptBlock, Text
 from deskhand.journal.events import CallFinished, Entry, Mode, SessionChanged, SessionCreated, TurnEnded
 from deskhand.journal.projection import UNKNOWN_FATE
 from deskhand.journal.record import Record
-from deskhand.journal.store import Journal
+from deskhand.journal.store import Journal, JournalError
 from deskhand.model.endpoint import Endpoint
 from deskhand.model.messages import MessagesClient
 from deskhand.seam.question import Ask, Question
@@ -33,6 +36,17 @@ ANSWER_LIMIT = 3600.0
 Watcher = Callable[[Entry | Live], None]
 
 
+class TurnWanted(msgspec.Struct, frozen=True):
+    """A prompt, and all that its turn is to be made with. `blobs` are those that the prompt names."""
+
+    prompt: tuple[PromptBlock, ...]
+    endpoint: Endpoint
+    model: str
+    mode: Mode
+    settings: Settings
+    blobs: dict[str, tuple[str, bytes]] = {}
+
+
 class Session:
     """One conversation. It runs one turn at a time; whoever opens it holds its lock."""
 
@@ -42,15 +56,14 @@ class Session:
         self.id = session_id
         self._in_flight = in_flight
         self._journal = journal
-        self._record = Record(journal, session_id)
+        self._outputs = home.outputs(session_id)
         self._tools = tools
-        self._loop = Loop(self._record, home.outputs(session_id), in_flight)
         self._watchers: list[Watcher] = []
         self._turn: asyncio.Task[TurnEnded] | None = None
         self._next = asyncio.Lock()
         self.askers: list[Ask] = []
         """Those who can put a call's question to a user."""
-        self._record.watch(self._tell)
+        self._take_up(Record(journal, session_id))
 
     def begin(self, cwd: Path, mode: Mode) -> None:
         """Begin as a new session, in the folder `cwd`. It is on disk together with its first prompt."""
@@ -117,41 +130,44 @@ class Session:
         self._record.append(TurnEnded(state.open_turn, "interrupted"))
         await self._record.flush()
 
-    async def prompt(
-        self,
-        prompt: tuple[PromptBlock, ...],
-        endpoint: Endpoint,
-        model: str,
-        mode: Mode,
-        settings: Settings,
-        blobs: Mapping[str, tuple[str, bytes]] | None = None,
-    ) -> TurnEnded:
-        """Run a turn to its end, after those that were asked for before it. `blobs` are those that it names.
+    async def prompt(self, wanted: TurnWanted) -> TurnEnded:
+        """Run a turn to its end, after those that were asked for before it.
 
-        Raises `JournalError` where it cannot be recorded.
+        Raises `JournalError` where it cannot be recorded; the session can be prompted again.
         """
         async with self._next:
-            return await self._advance(prompt, endpoint, model, mode, settings, blobs)
+            try:
+                if self._record.state.open_turn is not None:
+                    await self.recover()
+                return await self._advance(wanted)
+            except JournalError:
+                await self._reread()
+                raise
 
-    async def _advance(
-        self,
-        prompt: tuple[PromptBlock, ...],
-        endpoint: Endpoint,
-        model: str,
-        mode: Mode,
-        settings: Settings,
-        blobs: Mapping[str, tuple[str, bytes]] | None,
-    ) -> TurnEnded:
-        if model != self.model or mode != self.mode:
-            self._record.append(SessionChanged(model=model, mode=mode), now=False)
-        client = MessagesClient(endpoint, settings.endpoint.first_byte, settings.endpoint.idle)
-        turn = Turn(self._record.state.turns + 1, model, client, self._tools, settings, self._tell, self._ask)
-        self._turn = asyncio.create_task(self._loop.turn(prompt, endpoint, turn, blobs))
+    async def _advance(self, wanted: TurnWanted) -> TurnEnded:
+        if wanted.model != self.model or wanted.mode != self.mode:
+            self._record.append(SessionChanged(model=wanted.model, mode=wanted.mode), now=False)
+        settings = wanted.settings
+        client = MessagesClient(wanted.endpoint, settings.endpoint.first_byte, settings.endpoint.idle)
+        number = self._record.state.turns + 1
+        turn = Turn(number, wanted.model, client, self._tools, settings, self._tell, self._ask)
+        self._turn = asyncio.create_task(self._loop.turn(wanted.prompt, wanted.endpoint, turn, wanted.blobs))
         try:
             return await self._turn
         finally:
             self._turn = None
             client.close()
+
+    async def _reread(self) -> None:
+        """Go back to what the journal has: the record counts events that did not reach the disk."""
+        with contextlib.suppress(JournalError):
+            await self._record.flush()
+        self._take_up(Record(self._journal, self.id))
+
+    def _take_up(self, record: Record) -> None:
+        self._record = record
+        self._loop = Loop(record, self._outputs, self._in_flight)
+        record.watch(self._tell)
 
     async def stop(self) -> None:
         """Stop the running turn, and wait for its end, which is near."""

@@ -45,7 +45,6 @@ UV_TAGS = {
     "Linux aarch64": "manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64",
     "Linux x86_64": "musllinux_1_1_x86_64",
 }
-PACKAGE_INDEX = "https://pypi.org/simple"
 INSTALL_UV = "Check the network, or install uv yourself (docs.astral.sh/uv); then say make again."
 
 SOCKET_SECONDS = 30
@@ -141,8 +140,21 @@ def fetch_with_pip(folder: Path) -> Path | None:
     return next(folder.glob("uv-*.whl"), None)
 
 
+def package_index() -> str:
+    """Return the index that PIP_INDEX_URL names, else the one that the locked packages come from.
+
+    Raises `SetupError` where neither is to be had.
+    """
+    if "PIP_INDEX_URL" in os.environ:
+        return os.environ["PIP_INDEX_URL"].rstrip("/")
+    locked = re.search('registry = "([^"]+)"', (ROOT / "uv.lock").read_text(encoding="utf-8"))
+    if locked is None:
+        raise SetupError(f"uv.lock names no package index. {INSTALL_UV}")
+    return locked.group(1).rstrip("/")
+
+
 def fetch_from_index(folder: Path) -> Path:
-    """Download uv's wheel from the package index (PEP 503), or from the mirror that PIP_INDEX_URL names.
+    """Download uv's wheel from the package index (PEP 503).
 
     Raises `SetupError` where the index cannot be reached, or there is no wheel for this machine.
     """
@@ -150,7 +162,7 @@ def fetch_from_index(folder: Path) -> Path:
     if machine not in UV_TAGS:
         raise SetupError(f"no uv is pinned for {machine}. {INSTALL_UV}")
     wheel = f"uv-{UV_VERSION}-py3-none-{UV_TAGS[machine]}.whl"
-    page = os.environ.get("PIP_INDEX_URL", PACKAGE_INDEX).rstrip("/") + "/uv/"
+    page = f"{package_index()}/uv/"
     target = folder / wheel
     try:
         with urlopen(page, timeout=SOCKET_SECONDS) as answer:

@@ -22,7 +22,7 @@ from deskhand.model.discovery import NoEndpoint, find_endpoint
 from deskhand.model.endpoint import Endpoint
 from deskhand.model.errors import EndpointError
 from deskhand.settings import SettingsError, load_settings
-from deskhand.stop_keys import leave_when_stopped
+from deskhand.stop_keys import STOPPED, leave_when_stopped
 
 if TYPE_CHECKING:
     from deskhand.journal.events import TurnEnded
@@ -133,7 +133,7 @@ def _farewell(ended: TurnEnded, repository: Path, own_name: str, output: ScreenO
     sentence = ended.error.message if ended.error else None
     output.ended(ended, sentence)
     if ended.stop_reason == "cancelled":
-        return 130
+        return STOPPED
     if ended.stop_reason != "end_turn":
         return 1
     terminal = output.terminal

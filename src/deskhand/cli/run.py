@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from deskhand.cli.output import Output, output_for
 from deskhand.cli.terminal import OutputError, complain
-from deskhand.stop_keys import leave_when_stopped
+from deskhand.stop_keys import STOPPED, leave_when_stopped
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +22,6 @@ USAGE = 2
 FAILED = 1
 LIMIT = 3
 UNDECIDED = 4
-STOPPED = 130
 
 _EXIT_CODES = {
     "end_turn": 0,
@@ -105,16 +104,27 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to do; - stands for standard input")
     parser.add_argument("--cwd", metavar="DIR", help="the folder to work in (default: this one)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--session", metavar="ID", help="go on with this session (a unique part of its id will do)")
     which.add_argument(
-        "--continue", dest="latest", action="store_true", help="go on with the latest session of this folder"
+        "--session", metavar="ID", help="go on with this session (the beginning or end of its id will do)"
+    )
+    which.add_argument(
+        "--continue",
+        dest="latest",
+        action="store_true",
+        help="go on with the latest session of this folder; where it has none, with the latest of all folders",
     )
     parser.add_argument("--model", metavar="M", help="the model, by the endpoint's name for it")
     parser.add_argument("--engine", choices=["native"], default="native", help="what advances the turn")
-    parser.add_argument("--mode", choices=["plan", "ask", "auto", "bypass"], help="what runs unasked (default: auto)")
+    parser.add_argument(
+        "--mode",
+        choices=["plan", "ask", "auto", "bypass"],
+        help="what runs unasked (default: the session's mode, for a new one that of the settings, else auto)",
+    )
     parser.add_argument("--output", choices=["text", "json", "stream-json"], default="text", help="default: text")
     parser.add_argument("--max-turns", type=_count, metavar="N", help="stop after N requests to the model")
-    parser.add_argument("--no-daemon", action="store_true", help="run everything in this process")
+    parser.add_argument(
+        "--no-daemon", action="store_true", help="run everything in this process, as is done in any case"
+    )
     return parser.parse_args(arguments)
 
 

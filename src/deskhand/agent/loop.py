@@ -98,13 +98,13 @@ class Loop:
         except asyncio.CancelledError:
             reason = "cancelled"
             self._end_open_calls(turn.number)
-        except EndpointError as failure:
-            reason, error = "failed", Failure(failure.kind, str(failure))
+        except EndpointError as cause:
+            reason, error = "failed", Failure(cause.kind, str(cause))
         except JournalError:
             raise
         except Exception as fault:  # a bug of ours ends the turn with a sentence, and the session goes on
             log.write(traceback.format_exc())
-            reason, error = "failed", Failure("internal", f"A fault in Deskhand ended the turn: {fault!r}.")
+            reason, error = "failed", Failure("internal", _own_fault(fault))
         ended = TurnEnded(turn.number, reason, tally.usage, tally.requests, error)
         await _settled(self._record.append(ended))
         return ended
@@ -149,8 +149,8 @@ class Loop:
                 if wait is None:
                     raise
                 turn.show(Restarted(turn.number))
-                failure = Failure(error.kind, str(error))
-                await self._record.append(RequestRetried(turn.number, attempt, failure, round(wait, 2)))
+                cause = Failure(error.kind, str(error))
+                await self._record.append(RequestRetried(turn.number, attempt, cause, round(wait, 2)))
                 await asyncio.sleep(wait)
         tally.requests += 1
         tally.usage += message.usage
@@ -201,6 +201,13 @@ class Loop:
         for use in list(self._record.state.open_calls.values()):
             text = Text("interrupted by user before it began")
             self._record.append(CallFinished(turn, use.id, use.name, "interrupted", (text,)))
+
+
+def _own_fault(fault: Exception) -> str:
+    return (
+        f"A fault in Deskhand itself ended the turn: {type(fault).__name__}: {fault}. The log has the details; "
+        "send another prompt to go on."
+    )
 
 
 async def _settled(durable: asyncio.Future[Entry]) -> None:

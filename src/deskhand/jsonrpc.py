@@ -1,4 +1,4 @@
-"""One peer of JSON-RPC 2.0, a message a line: it carries ACP to front ends and engines, and MCP to servers on pipes.
+"""One peer of JSON-RPC 2.0, a message a line: it carries ACP, and could carry MCP on pipes.
 
 https://www.jsonrpc.org/specification. What it leaves open is settled so:
 

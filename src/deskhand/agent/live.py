@@ -1,4 +1,4 @@
-"""What a turn shows while it happens, and does not record: deltas, and calls taking shape."""
+"""What a turn shows while it happens, and does not record: words as they come, and that they are void."""
 
 from __future__ import annotations
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from deskhand.images import ImageError, fit
 from deskhand.journal.blocks import Image, ResultBlock, Text
 from deskhand.tools.base import ImageData, ToolResult
 from deskhand.tools.text import head_and_tail
 
 MAX_CHARACTERS = 40_000
+"""Characters of one text of a result."""
 
 
 class Capped(msgspec.Struct):
@@ -55,8 +57,6 @@ def _text(text: str, output: Path, capped: Capped) -> str:
 
 
 async def _image(image: ImageData, blobs: dict[str, tuple[str, bytes]]) -> ResultBlock:
-    from deskhand.images import ImageError, fit  # Pillow costs 25 ms: only who shows images pays
-
     try:
         data, media_type = await asyncio.to_thread(fit, image.data, image.media_type)
     except ImageError as error:

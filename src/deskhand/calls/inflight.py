@@ -23,7 +23,7 @@ class Flight(msgspec.Struct):
     pid: int | None = None
 
     def line(self) -> str:
-        """Return the call in one line (DESIGN, "Stop")."""
+        """Return the call in one line: what it is, for how long it has run, and its arguments, cut."""
         use, watch = self.step.use, self.watch
         pid = "" if self.pid is None else f", pid={self.pid}"
         arguments = msgspec.json.encode(use.input).decode()

@@ -19,6 +19,7 @@ from deskhand.tools.base import Resources, Tool, ToolError
 from deskhand.tools.text import head_and_tail, visible
 
 MALFORMED_SHOWN = 400
+"""Characters of arguments that are not JSON; the model wrote them, and knows the rest."""
 
 _REASON_SHOWN = 300
 """Characters of what is wrong with an argument; a name that the model made up can be of any length."""

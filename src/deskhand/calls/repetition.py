@@ -16,7 +16,11 @@ import msgspec
 from deskhand.journal.blocks import ResultBlock, Text
 
 TOLD_AFTER = 2
+"""Repeated calls in a row after which the model is told."""
+
 PAUSED_AFTER = 5
+"""Repeated calls in a row after which a model that was told is stopped."""
+
 SILENCE = "(no output)"
 
 

@@ -1,4 +1,4 @@
-"""`deskhand daemon [start|stop|restart|status]`, and `deskhand dump`: the process that outlives its windows."""
+"""`deskhand daemon start|stop|restart|status|run`, and `deskhand dump`: the process that outlives its windows."""
 
 from __future__ import annotations
 

@@ -14,8 +14,6 @@ _STYLES = {
     "red": "31",
     "green": "32",
     "yellow": "33",
-    "blue": "34",
-    "magenta": "35",
     "cyan": "36",
 }
 

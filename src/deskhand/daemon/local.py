@@ -1,4 +1,4 @@
-"""One turn in this very process: what `deskhand run --no-daemon` and `deskhand demo` do.
+"""One turn in this very process: what `deskhand run` and `deskhand demo` do.
 
 Opens the home, the journal, the endpoint and the session, runs the turn with the stop keys armed, and closes
 everything again.

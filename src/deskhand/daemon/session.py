@@ -195,8 +195,8 @@ class Session:
         except TimeoutError:
             return None
         finally:
-            for question_out in asked:
-                question_out.cancel()
+            for pending in asked:
+                pending.cancel()
         return None
 
     def _tell(self, news: Entry | Live) -> None:

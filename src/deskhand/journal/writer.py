@@ -24,7 +24,6 @@ from deskhand.journal.events import CallSpawned, Entry, Event, PlanChanged, Requ
 _MAY_BE_LOST_WITH_THE_POWER = (RequestRetried, CallSpawned, PlanChanged)
 """Events that survive `kill -9` at once, and a power cut only from the next other event on: not worth a sync each."""
 
-
 LINGER = 0.05
 """Seconds that an event which nothing waits for is held back at most."""
 

@@ -168,7 +168,7 @@ def _export(journal: Journal, home: Home, options: argparse.Namespace) -> int:
         complain(f"{options.output} exists already: name another file, or add --force to overwrite it.")
         return FAILED
     except OSError as error:
-        complain(f"Cannot write {options.output}: {error.strerror}.")
+        complain(f"Cannot write {options.output}: {error.strerror}. Name another file with --output.")
         return FAILED
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 
@@ -29,6 +30,13 @@ class Home:
     def outputs(self, session: str) -> Path:
         """Return the folder for the session's long outputs, made if need be."""
         return self.folder("outputs", session)
+
+    def remove_outputs(self, session: str) -> None:
+        """Remove the session's long outputs; what cannot be removed stays."""
+        import shutil  # only who deletes a session pays for it
+
+        if re.fullmatch(r"[\w-]+", session):  # as all ids of ours; any other name might lead elsewhere
+            shutil.rmtree(self.root / "outputs" / session, ignore_errors=True)
 
     def logs(self) -> Path:
         """Return the folder of the logs, made if need be."""

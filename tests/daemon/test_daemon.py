@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from deskhand.journal.locks import lock_session
 from deskhand.jsonrpc import GRACE
 from support import Deskhand, RunningRehearsal, ScriptSource
 
@@ -217,6 +218,28 @@ def test_a_full_disk_costs_a_turn_and_not_the_session(rehearsal: Rehearse, daemo
     answer = editor.call("session/prompt", sessionId=session, prompt=prompt("there is room again"))
     assert answer["stopReason"] == "end_turn"
     assert "fill the disk" in json.dumps(model.messages[-1].body)
+    editor.leave()
+
+
+def test_a_deleted_session_takes_its_outputs_along_and_one_at_work_elsewhere_stays(
+    rehearsal: Rehearse, daemon: Deskhand, project: Path
+) -> None:
+    home = Path(daemon.environment["DESKHAND_HOME"])
+    editor = Editor(daemon, rehearsal([{"say": "x"}]).url)
+    session = editor.call("session/new", cwd=str(project), mcpServers=[])["sessionId"]
+    editor.call("session/prompt", sessionId=session, prompt=prompt("hi"))
+    output = home / "outputs" / session / "long.txt"
+    output.write_text("long")
+    editor.call("session/close", sessionId=session)
+    lock = lock_session(home / "run", session)
+    assert lock is not None
+    assert "is at work in another process" in editor.call("session/delete", sessionId=session)["message"]
+    lock.release()
+    assert output.exists()
+    assert [each["sessionId"] for each in editor.call("session/list")["sessions"]] == [session]
+    assert editor.call("session/delete", sessionId=session) == {}
+    assert not output.parent.exists()
+    assert editor.call("session/list")["sessions"] == []
     editor.leave()
 
 

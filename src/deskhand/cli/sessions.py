@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -211,8 +209,7 @@ def _delete_one(journal: Journal, home: Home, session: str) -> bool:
     if lock is None:
         return False
     try:
-        if re.fullmatch(r"[\w-]+", session):  # as all ids of ours; any other name might lead elsewhere
-            shutil.rmtree(home.root / "outputs" / session, ignore_errors=True)
+        home.remove_outputs(session)
         delete_session(journal, session)
     finally:
         lock.release()

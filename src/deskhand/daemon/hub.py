@@ -75,9 +75,14 @@ class Hub:
             lock.release()
 
     async def delete(self, session_id: str) -> None:
-        """Close the session, and remove it and its outputs for good."""
+        """Close the session, and remove it and its outputs for good. Raises `JournalError` or `SessionBusy`."""
         await self.close(session_id)
-        delete_session(self.journal, session_id)
+        lock = self._lock(session_id)
+        try:
+            self.home.remove_outputs(session_id)
+            delete_session(self.journal, session_id)
+        finally:
+            lock.release()
 
     @property
     def sessions(self) -> list[Session]:

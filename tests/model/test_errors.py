@@ -125,7 +125,7 @@ def test_every_failure_on_the_wire_has_a_sentence(kind: TransportKind) -> None:
 def test_a_local_server_that_is_not_started_is_named_with_its_command() -> None:
     error = from_transport(TransportError("refused", "it refused"), Endpoint("http://localhost:11434"))
     assert error.message == (
-        "Nothing listens at http://localhost:11434: start the server (ollama serve), or set ANTHROPIC_BASE_URL."
+        "Nothing listens at http://localhost:11434: start `ollama serve`, or set ANTHROPIC_BASE_URL to another place."
     )
 
 

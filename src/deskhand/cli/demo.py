@@ -130,7 +130,7 @@ def _show_prompt(terminal: Terminal, prompt: str) -> None:
 
 def _farewell(ended: TurnEnded, repository: Path, own_name: str, output: ScreenOutput) -> int:
     """End with what to type next; return the exit code, which is the tests' verdict and not the model's."""
-    sentence = ended.error.message if ended.error else None
+    sentence = f"{ended.error.message} `{own_name} demo --rehearsal` needs no model." if ended.error else None
     output.ended(ended, sentence)
     if ended.stop_reason == "cancelled":
         return STOPPED

@@ -67,12 +67,12 @@ class Endpoint:
         return tuple(secret for secret in (self.api_key, self.auth_token) if secret)
 
     @property
-    def start_command(self) -> str | None:
-        """The command that starts the server that should be listening here; None: it is not on this machine."""
+    def what_to_start(self) -> str | None:
+        """What starts the server that should be listening here, in words; None: it is not on this machine."""
         origin = parse_origin(self.base_url)
         if not is_loopback(origin.host):
             return None
-        return next((server.command for server in LOCAL_SERVERS if server.port == origin.port), "its own command")
+        return next((f"`{server.command}`" for server in LOCAL_SERVERS if server.port == origin.port), "its server")
 
     def headers(self) -> list[tuple[str, str]]:
         """Return the headers that every request carries."""

@@ -207,8 +207,10 @@ def classify_told(body: dict[str, Any], endpoint: Endpoint) -> EndpointError:
 def from_transport(error: TransportError, endpoint: Endpoint) -> EndpointError:
     """Return the error that a failure on the wire means."""
     kind = _BY_TRANSPORT[error.kind]
-    if kind == "refused" and (command := endpoint.start_command):
-        message = f"Nothing listens at {endpoint.base_url}: start the server ({command}), or set ANTHROPIC_BASE_URL."
+    if kind == "refused" and (command := endpoint.what_to_start):
+        message = (
+            f"Nothing listens at {endpoint.base_url}: start {command}, or set ANTHROPIC_BASE_URL to another place."
+        )
         return EndpointError(kind, message)
     return failure(kind, endpoint, str(error))
 

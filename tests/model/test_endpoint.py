@@ -158,6 +158,6 @@ def test_keys_are_not_in_the_representation() -> None:
 
 def test_the_command_that_starts_a_server_is_known_for_this_machine_alone() -> None:
     assert Endpoint("http://localhost:11434").what_to_start == "`ollama serve`"
-    assert Endpoint("http://127.0.0.1:8000").what_to_start == "vllm serve MODEL"
+    assert Endpoint("http://127.0.0.1:8000").what_to_start == "`vllm serve MODEL`"
     assert Endpoint("http://127.0.0.1:9999").what_to_start == "its server"
     assert Endpoint("http://gpu-box:11434").what_to_start is None

@@ -419,5 +419,11 @@ def test_the_time_is_bounded_for_any_pattern(text: str) -> None:
     assert time.monotonic() - begun < 20
 
 
+@pytest.mark.parametrize("opening", ["${", '"${', '${"', "$(", '"$(', "${x:-$("])
+@pytest.mark.parametrize("count", [50, 400, 20_000])
+def test_no_depth_of_nesting_exhausts_the_stack(opening: str, count: int, folder: Path) -> None:
+    assert classify("echo " + opening * count, folder).klass == "confirm"
+
+
 def test_a_command_without_an_end_is_asked_about_with_the_reason(folder: Path) -> None:
     assert "a quote or substitution has no end" in classify("echo 'x", folder).reason

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 DEPTH = 40
-"""Substitutions within substitutions that are followed."""
-
+"""Substitutions and `${…}` within each other that are followed."""
 
 WORDS = 20_000
 """Words that are read. Whatever has more is data, and belongs in a file or a here-document."""
@@ -215,13 +214,16 @@ class _Reader:
     def _nested(self, closing: str) -> None:
         """Read the commands of a subshell or substitution that was just opened."""
         self.plain = False
-        self.depth += 1
-        if self.depth > DEPTH:
-            raise UnreadableError
+        self._descend()
         outer, self.heredocs = self.heredocs, []
         self.read_list(closing)
         self.heredocs = outer
         self.depth -= 1
+
+    def _descend(self) -> None:
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise UnreadableError
 
     def _word(self) -> Word:
         self._count()
@@ -300,7 +302,9 @@ class _Reader:
         elif following == "{":
             start, self.at = self.at, self.at + 1
             inner = Word()
+            self._descend()
             self._expand(inner, closing="}")
+            self.depth -= 1
             word.substituted |= inner.substituted
             self._variable(self.text[start + 1 : self.at - 1], word)
         elif following == "'" and not is_quoted:

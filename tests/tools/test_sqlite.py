@@ -259,6 +259,17 @@ def test_calls_on_one_database_wait_for_its_writer(tmp_path: Path) -> None:
     paths = frozenset({tmp_path / "a.db"})
     assert TOOL.resources(TOOL.parse({"database": "a.db"}), tmp_path).reads == paths
     assert TOOL.resources(TOOL.parse({"database": "a.db", "write": True}), tmp_path).writes == paths
+    (tmp_path / "link.db").symlink_to("a.db")
+    assert TOOL.resources(TOOL.parse({"database": "link.db"}), tmp_path).reads == paths, "one file under two names"
+
+
+def test_a_name_that_is_no_utf_8_can_be_journalled(database: Path) -> None:
+    odd = database.with_name(os.fsdecode(b"\xff.db"))
+    database.rename(odd)
+    link = database.with_name("link.db")
+    link.symlink_to(odd)
+    (location,) = asyncio.run(answer(link, "", write=False)).locations
+    assert location.path.endswith("\\xff.db")
 
 
 def test_the_description_is_cheap() -> None:

@@ -17,8 +17,8 @@ import msgspec
 
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.files import classify_write
-from deskhand.tools.base import CallContext, Change, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import check_seen, digest, hunks, name_of, read_whole, real, replace, to_the_end
+from deskhand.tools.base import CallContext, Change, ToolError, ToolResult, built_in, resolve
+from deskhand.tools.files import check_seen, digest, hunks, name_of, read_whole, real, replace, to_the_end, writes
 from deskhand.tools.nearest import explain_missing
 from deskhand.tools.text import Encoding, detect, newline_of
 
@@ -218,6 +218,6 @@ TOOL = built_in(
     kind="edit",
     run=run,
     risk=lambda parameters, cwd: classify_write(resolve(cwd, parameters.path), cwd),
-    resources=lambda parameters, cwd: Resources(writes=frozenset({real(resolve(cwd, parameters.path))})),
+    resources=lambda parameters, cwd: writes(parameters.path, cwd),
     title=lambda parameters: f"Edit {parameters.path}",
 )

@@ -1,4 +1,4 @@
-"""Reading and replacing the user's files without losing a byte: what `read`, `write` and `edit` share."""
+"""Reading and replacing the user's files without losing a byte: what the tools on files share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Concatenate, ParamSpec, TypeVar
 
 from deskhand.journal.events import Hunk
-from deskhand.tools.base import ToolError
+from deskhand.tools.base import Resources, ToolError, resolve
 from deskhand.tools.text import head_and_tail, human_size, visible
 
 LARGEST_WHOLE = 50_000_000
@@ -43,7 +43,17 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def name_of(path: Path) -> str:
+def reads(text: str, cwd: Path) -> Resources:
+    """Return the resources of a call that reads the file or folder at `text`, a path as the model gave it."""
+    return Resources(reads=frozenset({real(resolve(cwd, text))}))
+
+
+def writes(text: str, cwd: Path) -> Resources:
+    """Return the resources of a call that writes the file at `text`, a path as the model gave it."""
+    return Resources(writes=frozenset({real(resolve(cwd, text))}))
+
+
+def name_of(path: str | Path) -> str:
     """Return the path as the journal has it: bytes of a name that are no UTF-8 are `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -51,8 +61,7 @@ def name_of(path: Path) -> str:
 def show_path(path: str | Path, cwd: Path) -> str:
     """Return the path for a model: relative where it is below `cwd`, on one line, valid text."""
     below = os.path.join(cwd, "")  # noqa: PTH118 - the one slash that a cwd of / has already
-    text = os.fsencode(path).decode("utf-8", "backslashreplace").removeprefix(below)
-    return visible(text).replace("\n", "\\n")
+    return visible(name_of(path).removeprefix(below)).replace("\n", "\\n")
 
 
 def is_folder(path: Path) -> bool:

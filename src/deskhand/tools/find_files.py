@@ -9,8 +9,8 @@ from typing import Annotated
 import msgspec
 
 from deskhand.seam.risk import READ
-from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import Stopped, check_searchable, real, show_path, stoppable
+from deskhand.tools.base import CallContext, ToolError, ToolResult, built_in
+from deskhand.tools.files import Stopped, check_searchable, reads, show_path, stoppable
 from deskhand.tools.walk import LONGEST_GLOB, path_filter, walk
 
 MOST_FILES = 200
@@ -67,6 +67,6 @@ TOOL = built_in(
     kind="search",
     run=run,
     risk=lambda parameters, cwd: READ,
-    resources=lambda parameters, cwd: Resources(reads=frozenset({real(resolve(cwd, parameters.path))})),
+    resources=lambda parameters, cwd: reads(parameters.path, cwd),
     title=_title,
 )

@@ -10,9 +10,10 @@ from typing import IO, Annotated, Any
 
 import msgspec
 
+from deskhand.images import media_type_of
 from deskhand.journal.events import FileSeen, Location
 from deskhand.seam.risk import READ
-from deskhand.tools.base import CallContext, ImageData, Resources, ToolError, ToolResult, built_in, resolve
+from deskhand.tools.base import CallContext, ImageData, ToolError, ToolResult, built_in
 from deskhand.tools.files import (
     LARGEST_WHOLE,
     Stopped,
@@ -21,9 +22,11 @@ from deskhand.tools.files import (
     name_of,
     open_regular,
     read_some,
+    reads,
     real,
     stoppable,
 )
+from deskhand.tools.pdf import pdf_text
 from deskhand.tools.text import (
     UTF_8,
     Encoding,
@@ -41,13 +44,6 @@ MOST_CHARACTERS = 38_000
 LONGEST_LINE = 2_000
 MOST_ENTRIES = 300
 _CHUNK = 1 << 20
-
-_IMAGES = {
-    "a PNG image": "image/png",
-    "a JPEG image": "image/jpeg",
-    "a GIF image": "image/gif",
-    "a WebP image": "image/webp",
-}
 
 
 class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,11 +106,10 @@ def _list_folder(path: Path) -> str:
 def _show(path: Path, data: bytes, parameters: Parameters) -> tuple[str | ImageData, ...]:
     """Return a file that is held whole in the form that suits its content."""
     kind = binary_type(data[:16])
-    if kind in _IMAGES:
-        return f"[{path.name} is {kind}, {human_size(len(data))}.]", ImageData(data, _IMAGES[kind])
+    image_type = media_type_of(data)
+    if image_type is not None:
+        return f"[{path.name} is {kind}, {human_size(len(data))}.]", ImageData(data, image_type)
     if kind == "a PDF document":
-        from deskhand.tools.pdf import pdf_text  # it is rarely asked for
-
         return (pdf_text(data, *_page_range(parameters.pages)),)
     if path.suffix == ".ipynb" and (parameters.offset, parameters.limit) == (1, MOST_LINES):
         cells = _notebook(data)
@@ -310,6 +305,6 @@ TOOL = built_in(
     kind="read",
     run=run,
     risk=lambda parameters, cwd: READ,
-    resources=lambda parameters, cwd: Resources(reads=frozenset({real(resolve(cwd, parameters.path))})),
+    resources=lambda parameters, cwd: reads(parameters.path, cwd),
     title=_title,
 )

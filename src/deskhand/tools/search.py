@@ -20,8 +20,8 @@ import msgspec
 
 from deskhand.process_table import CALL_VARIABLE, SESSION_VARIABLE, start_time
 from deskhand.seam.risk import READ
-from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import check_searchable, real, show_path
+from deskhand.tools.base import CallContext, ToolError, ToolResult, built_in
+from deskhand.tools.files import check_searchable, reads, show_path
 from deskhand.tools.text import visible
 from deskhand.tools.walk import LONGEST_GLOB, alternatives, path_filter
 
@@ -330,6 +330,6 @@ TOOL = built_in(
     kind="search",
     run=run,
     risk=lambda parameters, cwd: READ,
-    resources=lambda parameters, cwd: Resources(reads=frozenset({real(resolve(cwd, parameters.path))})),
+    resources=lambda parameters, cwd: reads(parameters.path, cwd),
     title=_title,
 )

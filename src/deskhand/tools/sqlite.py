@@ -17,8 +17,8 @@ import msgspec
 from deskhand.journal.events import Class, Location
 from deskhand.seam.risk import READ, Risk
 from deskhand.seam.sql import READING_PRAGMAS, TRANSACTION_WORDS, first_word, sqlite_risk, statements_of
-from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in, resolve
-from deskhand.tools.files import check_writable, open_regular, real
+from deskhand.tools.base import CallContext, Resources, ToolError, ToolResult, built_in
+from deskhand.tools.files import check_writable, name_of, open_regular, reads, real, writes
 from deskhand.tools.text import visible
 
 ROWS = 200
@@ -56,7 +56,7 @@ async def run(arguments: Parameters, context: CallContext) -> ToolResult:
         if not work.done() or work.exception() is not None:
             raise
         text = work.result()
-    return ToolResult((text,), locations=(Location(str(path)),))
+    return ToolResult((text,), locations=(Location(name_of(path)),))
 
 
 def _answer(arguments: Parameters, path: Path, stop: threading.Event) -> str:
@@ -236,8 +236,7 @@ def _risk(arguments: Parameters) -> Risk:
 
 
 def _resources(arguments: Parameters, cwd: Path) -> Resources:
-    paths = frozenset({resolve(cwd, arguments.database)})
-    return Resources(writes=paths) if arguments.write else Resources(reads=paths)
+    return writes(arguments.database, cwd) if arguments.write else reads(arguments.database, cwd)
 
 
 def _title(arguments: Parameters) -> str:

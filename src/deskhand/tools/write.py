@@ -10,7 +10,7 @@ import msgspec
 
 from deskhand.journal.events import FileSeen, Hunk, Location
 from deskhand.seam.files import classify_write
-from deskhand.tools.base import CallContext, Change, Resources, ToolError, ToolResult, built_in, resolve
+from deskhand.tools.base import CallContext, Change, ToolError, ToolResult, built_in, resolve
 from deskhand.tools.files import (
     check_seen,
     digest,
@@ -21,6 +21,7 @@ from deskhand.tools.files import (
     real,
     replace,
     to_the_end,
+    writes,
 )
 from deskhand.tools.text import UTF_8, detect, human_size, is_mixed, newline_of
 
@@ -116,6 +117,6 @@ TOOL = built_in(
     kind="edit",
     run=run,
     risk=lambda parameters, cwd: classify_write(resolve(cwd, parameters.path), cwd),
-    resources=lambda parameters, cwd: Resources(writes=frozenset({real(resolve(cwd, parameters.path))})),
+    resources=lambda parameters, cwd: writes(parameters.path, cwd),
     title=lambda parameters: f"Write {parameters.path}",
 )

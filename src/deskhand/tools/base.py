@@ -7,7 +7,6 @@ answers with a `ToolResult` or raises `ToolError` with one sentence.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ Kind = Literal["read", "edit", "delete", "move", "search", "execute", "think", "
 """The kinds of ACP's `tool_call`."""
 
 LimitsKind = Literal["internal", "mcp", "other"]
-"""The row of the clock's table (DESIGN, "The clock") that a tool falls under."""
+"""The row of the settings' limits that a tool falls under."""
 
 _LONGEST_PATH = 4096
 """Characters; Linux takes as many bytes (PATH_MAX), other systems fewer."""
@@ -224,8 +223,3 @@ def _schema(parameters: type[Any]) -> dict[str, Any]:
 def _is_noise(key: str, value: Any) -> bool:
     """Tell the keywords that cost tokens and tell a model nothing from parameters of the same name."""
     return key == "$defs" or (key in ("title", "default") and not isinstance(value, dict))
-
-
-async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function that may block (a large file, a slow disk) beside the event loop."""
-    return await asyncio.to_thread(function, *arguments)

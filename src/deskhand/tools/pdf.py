@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deskhand.tools.base import ToolError
@@ -20,13 +19,13 @@ SECONDS = 20.0
 """After so long no further page is begun; a hostile page can take minutes."""
 
 
-def pdf_text(source: bytes | Path, first_page: int = 1, last_page: int | None = None) -> str:
+def pdf_text(data: bytes, first_page: int = 1, last_page: int | None = None) -> str:
     """Return the text of pages `first_page` to `last_page` (from 1, both included), at most `PAGES` of them.
 
     Each page is under a line of its own, and a last line says how many pages are left. It may take seconds:
     call it in a thread. Raises `ToolError` where the PDF is encrypted, broken, or has no text on these pages.
     """
-    reader = _open(source)
+    reader = _open(data)
     total = _count(reader)
     if not 1 <= first_page <= total:
         raise ToolError(f"The PDF has {total} pages, and {first_page} is none of them: ask for pages 1 to {total}.")
@@ -46,23 +45,20 @@ def pdf_text(source: bytes | Path, first_page: int = 1, last_page: int | None = 
     return "\n".join(parts)
 
 
-def _open(source: bytes | Path) -> PdfReader:
+def _open(data: bytes) -> PdfReader:
     import logging
 
-    from pypdf import PasswordType, PdfReader  # 100 ms, and few sessions meet a PDF
+    from pypdf import PasswordType, PdfReader  # 400 ms, and few sessions meet a PDF
     from pypdf.errors import DependencyError
 
     # It warns of every irregularity, and without a handler that goes to the user's terminal.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
         reader = PdfReader(io.BytesIO(data))
         if reader.is_encrypted and reader.decrypt("") == PasswordType.NOT_DECRYPTED:
             raise ToolError("The PDF is encrypted and opens only with a password: decrypt it first (qpdf --decrypt).")
     except ToolError:
         raise
-    except OSError as error:
-        raise ToolError(f"Cannot read {source!s}: {error.strerror or error}.") from None
     except DependencyError:
         raise ToolError("The PDF is encrypted with AES: decrypt it first (qpdf --decrypt IN OUT).") from None
     except Exception as error:  # a broken file surfaces as nearly any exception, RecursionError among them

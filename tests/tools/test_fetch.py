@@ -226,7 +226,7 @@ def test_a_body_without_end_is_read_up_to_the_size(site: Site, folder: Path) -> 
     site.pages["/endless"] = endless
     result = fetched(folder, site.url + "/endless")
     assert result.output is not None
-    assert result.output.read_text(encoding="utf-8").endswith("the page goes on after 5.0 MB, which were not read …]")
+    assert result.output.read_text(encoding="utf-8").endswith("these 5.0 MB; the rest was not read …]")
 
 
 def test_a_body_that_drips_ends_with_the_deadline(site: Site, folder: Path) -> None:

@@ -57,7 +57,7 @@ def _proxy(scheme: str, host: str) -> str | None:
 
 
 def _is_literal(host: str) -> bool:
-    import ipaddress  # 6 ms, like the two below
+    import ipaddress  # 6 ms, in the functions below too
 
     try:
         ipaddress.ip_address(host)

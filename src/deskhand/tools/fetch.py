@@ -273,7 +273,7 @@ def _result(page: Page, content: str | ImageData, context: CallContext) -> ToolR
     if isinstance(content, ImageData):
         return ToolResult((heading, content), error=page.failed, outside=True, size=len(page.body))
     if not page.whole:
-        content += f"\n[… the page goes on after {human_size(SIZE)}, which were not read …]"
+        content += f"\n[… the page goes on after these {human_size(SIZE)}; the rest was not read …]"
     limit = EXCERPT if page.failed else TEXT
     size = len(content.encode("utf-8", "replace"))
     if len(content) <= limit:

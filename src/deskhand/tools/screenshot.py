@@ -62,7 +62,7 @@ async def _grab(monitor: int, picture: Path, words: Path, context: CallContext) 
             return await process.wait()
     except TimeoutError:
         raise ToolError(
-            f"The screen gave no picture within {SECONDS:.0f} s: it may be locked, or ask the user."
+            f"The screen gave no picture within {SECONDS:.0f} s: it may be locked, or want a permission. Ask the user."
         ) from None
     finally:
         await process.end()

@@ -52,7 +52,7 @@ def test_a_reader_that_goes_away_is_no_traceback(deskhand: Deskhand) -> None:
 
 
 def test_the_path_to_the_first_request_imports_nothing_heavy() -> None:
-    """DESIGN's budget for a cold start: these cost 10 to 1,000 ms each, and `run` needs none before it asks."""
+    """The budget of a cold start: these cost 10 to 1,000 ms each, and `run` needs none before it asks."""
     heavy = [
         "argparse",
         "httpx2",

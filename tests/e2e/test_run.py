@@ -232,7 +232,7 @@ def test_malformed_arguments_are_answered_and_the_turn_goes_on(rehearsal: Rehear
 
 
 def test_the_first_request_is_small(rehearsal: Rehearse, deskhand: Deskhand) -> None:
-    """DESIGN: at most 12 KB, since a local model reads it before its first word."""
+    """At most 12 KB, since a local model reads it before its first word."""
     model = rehearsal([{"say": "ok"}])
     deskhand("run", "x", endpoint=model.url)
     assert len(json.dumps(model.messages[0].body)) < 12_000

@@ -25,7 +25,7 @@ SAID_NO = "Refused: the user said no. Do not try it another way; ask what to do 
 
 
 def decide(klass: Class, mode: Mode) -> Verdict:
-    """Return what to do with a call of class `klass` in a session of mode `mode` (DESIGN, "Modes and classes")."""
+    """Return what to do with a call of class `klass` in a session of mode `mode`."""
     return _TABLE[mode][klass]
 
 

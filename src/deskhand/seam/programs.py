@@ -1,6 +1,6 @@
 """What is known of programs: which only read, which run others, and what of them cannot be brought back.
 
-Tables only; `shell` applies them. A flag in a table is met by itself, in a bundle of short ones (`-f` by
+Tables only; `readers` and `shell` apply them. A flag in a table is met by itself, in a bundle of short ones (`-f` by
 `-xfd`), with a value (`--output=f`) and, if long, cut short (`--outp`).
 """
 

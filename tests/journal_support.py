@@ -22,11 +22,11 @@ from deskhand.journal.events import (
 from deskhand.journal.store import Journal
 
 
-def created(cwd: str = "/work") -> SessionCreated:
+def created(cwd: str = "/project") -> SessionCreated:
     return SessionCreated(cwd, "auto", "2026-11-22")
 
 
-def prompt(text: str, turn: int = 1, cwd: str = "/work", model: str = "m") -> TurnStarted:
+def prompt(text: str, turn: int = 1, cwd: str = "/project", model: str = "m") -> TurnStarted:
     return TurnStarted(turn, (Text(text),), cwd, "auto", model, "http://localhost")
 
 

@@ -73,10 +73,12 @@ def test_a_damaged_row_and_a_lost_blob_are_in_the_export_as_what_is_left(journal
 
 def test_markdown_reads_as_the_session_went(journal: Journal) -> None:
     call = ToolUse("c1", "bash", {"command": "ls"})
-    record(journal, "s", created("/work"), prompt("What is here?"), answer("Let me see.", call, thinking="ls will do"))
+    record(
+        journal, "s", created("/project"), prompt("What is here?"), answer("Let me see.", call, thinking="ls will do")
+    )
     record(journal, "s", started("ls"), finished("a.py\nb.py\n"), answer("Two files."), ended())
     text = "\n".join(markdown(journal, "s"))
-    assert text.startswith("# What is here?\n\n- session: s\n- folder: /work\n")
+    assert text.startswith("# What is here?\n\n- session: s\n- folder: /project\n")
     parts = [
         "> What is here?",
         "<summary>Thinking</summary>\n\nls will do",

@@ -23,12 +23,12 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
     record(
         journal,
         "first",
-        created("/work/invisible"),
+        created("/project/invisible"),
         prompt("Please mend the date parser, naïve as it is."),
         answer("I shall look at parse_date first.", thinking="secretly"),
         started("pytest tests/test_dates.py -q"),
         CallStarted(
-            1, "c2", "edit", {"path": "/work/dates.py", "changes": [{"old": "strptime", "lines": 42}]}, "write"
+            1, "c2", "edit", {"path": "/project/dates.py", "changes": [{"old": "strptime", "lines": 42}]}, "write"
         ),
         CallFinished(1, "c1", "bash", "error", (Text("\x1b[31mE   ValueError: 日本 is not a date\x1b[0m"),)),
         SessionChanged(title="Calendars"),

@@ -22,7 +22,7 @@ from deskhand.journal.sessions import summaries
 from deskhand.journal.store import Damaged, Journal, JournalError
 from journal_support import answer, created, ended, execute, finished, prompt, record
 
-UNWRITABLE = SessionCreated("/work/\udcff", "auto", "2026-11-22")
+UNWRITABLE = SessionCreated("/project/\udcff", "auto", "2026-11-22")
 """A folder whose name is no text: the one event that the journal itself cannot take."""
 
 FILL_AND_GO_ON = textwrap.dedent("""

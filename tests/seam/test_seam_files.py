@@ -99,4 +99,4 @@ def test_the_state_folder_is_found_where_the_environment_says(home: Path, monkey
 
 def test_a_home_folder_that_is_the_root_does_not_open_the_system(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
-    assert classify_write(Path("/etc/passwd"), Path("/work")).klass == "confirm"
+    assert classify_write(Path("/etc/passwd"), Path("/project")).klass == "confirm"

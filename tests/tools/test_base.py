@@ -15,21 +15,21 @@ from deskhand.seam.risk import READ
 from deskhand.tools.base import NOTHING, CallContext, ToolError, ToolResult, built_in, resolve
 from deskhand.tools.built_in import built_in_tools
 
-CWD = Path("/work/here")
+CWD = Path("/project/here")
 
 
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("a/b", "/work/here/a/b"),
-        ("./a", "/work/here/a"),
-        ("../x", "/work/x"),
+        ("a/b", "/project/here/a/b"),
+        ("./a", "/project/here/a"),
+        ("../x", "/project/x"),
         ("../../../../x", "/x"),
         ("/a/../b", "/b"),
         ("/", "/"),
         ("~/x", str(Path.home() / "x")),
-        (" a ", "/work/here/ a "),
-        ("a\nb", "/work/here/a\nb"),
+        (" a ", "/project/here/ a "),
+        ("a\nb", "/project/here/a\nb"),
     ],
 )
 def test_paths_are_resolved_as_a_shell_would(text: str, path: str) -> None:
@@ -82,7 +82,7 @@ def test_a_schema_is_whole_and_without_noise(tmp_path: Path) -> None:
 
 
 def test_ten_tools_are_told_in_few_words() -> None:
-    """They are paid for on every request: DESIGN's whole first request may have 12 KB."""
+    """They are paid for on every request: the whole first request may have 12 KB."""
     tools = built_in_tools().values()
     assert len(tools) == 10
     assert sum(len(tool.description) + len(msgspec.json.encode(tool.schema)) for tool in tools) < 7_000

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deskhand.cli.arguments import count
 from deskhand.cli.output import Output, output_for
 from deskhand.cli.terminal import OutputError, complain
 from deskhand.stop_keys import STOPPED, leave_when_stopped
@@ -121,19 +122,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="what runs unasked (default: the session's mode, for a new one that of the settings, else auto)",
     )
     parser.add_argument("--output", choices=["text", "json", "stream-json"], default="text", help="default: text")
-    parser.add_argument("--max-turns", type=_count, metavar="N", help="stop after N requests to the model")
+    parser.add_argument("--max-turns", type=count, metavar="N", help="stop after N requests to the model")
     parser.add_argument(
         "--no-daemon", action="store_true", help="run everything in this process, as is done in any case"
     )
     return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    import argparse
-
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
 
 
 def _prompt(words: list[str]) -> str:

@@ -10,11 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deskhand.cli.arguments import count
 from deskhand.cli.session_text import one_line, shown, shown_hit, table
 from deskhand.cli.terminal import Terminal, complain
 from deskhand.home import Home, HomeError, find_home
+from deskhand.journal.search import search
 from deskhand.journal.sessions import delete_session, find_session, latest_session, summaries, summary
 from deskhand.journal.store import Journal, JournalError
+from deskhand.journal.transcript import transcript
 
 if TYPE_CHECKING:
     import argparse
@@ -58,7 +61,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(metavar="COMMAND")
 
     lister = commands.add_parser("list", help="the newest sessions (the default)")
-    lister.add_argument("-n", type=_count, default=20, metavar="N", help="how many (default: 20)")
+    lister.add_argument("-n", type=count, default=20, metavar="N", help="how many (default: 20)")
     lister.add_argument("--json", action="store_true", help="as a JSON array")
     lister.set_defaults(command=_list)
 
@@ -68,7 +71,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
     searcher = commands.add_parser("search", help="find words in prompts, answers, calls and results")
     searcher.add_argument("query", nargs="+", metavar="WORD", help="all must occur, each may be a word's beginning")
-    searcher.add_argument("-n", type=_count, default=20, metavar="N", help="how many matches (default: 20)")
+    searcher.add_argument("-n", type=count, default=20, metavar="N", help="how many matches (default: 20)")
     searcher.set_defaults(command=_search)
 
     exporter = commands.add_parser("export", help="write a session as JSON lines or Markdown")
@@ -87,14 +90,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if not arguments or (arguments[0].startswith("-") and not asks_for_help):
         arguments = ["list", *arguments]
     return parser.parse_args(arguments)
-
-
-def _count(text: str) -> int:
-    import argparse
-
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 up")
-    return int(text)
 
 
 def _without_journal(options: argparse.Namespace) -> int:
@@ -124,8 +119,6 @@ def _list(journal: Journal, home: Home, options: argparse.Namespace) -> int:
 
 
 def _show(journal: Journal, home: Home, options: argparse.Namespace) -> int:
-    from deskhand.journal.transcript import transcript
-
     session = latest_session(journal) if options.session is None else find_session(journal, options.session)
     if session is None:
         complain(_NONE_YET)
@@ -139,8 +132,6 @@ def _show(journal: Journal, home: Home, options: argparse.Namespace) -> int:
 
 
 def _search(journal: Journal, home: Home, options: argparse.Namespace) -> int:
-    from deskhand.journal.search import search
-
     terminal = Terminal(sys.stdout)
     hits = search(journal, " ".join(options.query), options.n)
     for hit in hits:

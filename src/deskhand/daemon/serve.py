@@ -45,7 +45,5 @@ async def serve_daemon(home: Home) -> None:
         lines = hub.in_flight.lines() or ["nothing"]
         log.write("\n".join(["in flight:", *lines]))
 
-    log.write(f"The daemon of version {__version__} begins, pid {os.getpid()}.")
     idle_exit = settings.daemon.idle_exit or None
     await lifetime.serve(attend, busy=lambda: hub.busy, idle_exit=idle_exit, on_dump=dump, on_stop=hub.shut)
-    log.write("The daemon ends.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from deskhand.cli.terminal import Terminal, safe
 from deskhand.journal.search import CLOSE, OPEN, Hit
 from deskhand.journal.sessions import SessionSummary
-from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step
+from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, local_time, one_line
 
 _UNCUT = 10_000
 """The width of what is no terminal: a program that reads a list wants whole titles."""
@@ -45,10 +44,10 @@ def shown(step: Step, terminal: Terminal) -> str:
     """Return a step of a transcript, with long results cut."""
     match step:
         case Attributes():
-            return terminal.paint(f"{_when(step.at)}  {one_line(step.words)}", "dim")
+            return terminal.paint(f"{local_time(step.at)}  {one_line(step.words)}", "dim")
         case Prompt():
             text = "\n".join(getattr(block, "text", "[image]") for block in step.content)
-            head = terminal.paint(f"{_when(step.at)}  turn {step.turn}", "dim")
+            head = terminal.paint(f"{local_time(step.at)}  turn {step.turn}", "dim")
             return f"\n{head}\n{terminal.paint('> ' + safe(text), 'bold', 'cyan')}\n"
         case Said(text, reasoning=True):
             return terminal.paint(safe(text), "dim")
@@ -58,7 +57,7 @@ def shown(step: Step, terminal: Terminal) -> str:
             return _shown_call(step, terminal)
         case End():
             error = f": {safe(step.ended.error.message)}" if step.ended.error else ""
-            words = f"{_when(step.at)}  turn {step.ended.turn} ended: {step.ended.stop_reason}{error}"
+            words = f"{local_time(step.at)}  turn {step.ended.turn} ended: {step.ended.stop_reason}{error}"
             return "\n" + terminal.paint(words, "red" if step.ended.error else "dim")
     return terminal.paint(f"Event {step.seq} is damaged: {one_line(step.reason)}", "red")
 
@@ -89,7 +88,7 @@ def shown_hit(hit: Hit, terminal: Terminal) -> str:
     for match in matches:
         found, _, after = match.partition(CLOSE)
         pieces.append(terminal.paint(safe(found), "bold", "yellow") + safe(after))
-    place = terminal.paint(f"{hit.session}  {_when(hit.at)}  {hit.source}", "dim")
+    place = terminal.paint(f"{hit.session}  {local_time(hit.at)}  {hit.source}", "dim")
     return f"{place}\n  {''.join(pieces)}"
 
 
@@ -104,15 +103,6 @@ def _age(seconds: float) -> str:
 def _short(folder: str) -> str:
     home = str(Path.home())
     return "~" + folder[len(home) :] if folder == home or folder.startswith(home + "/") else safe(folder)
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-
-
-def one_line(text: str) -> str:
-    """Return `text` without line breaks, and safe to show."""
-    return safe(" ".join(text.split()))
 
 
 def _columns(text: str) -> int:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deskhand.cli.arguments import count
-from deskhand.cli.session_text import one_line, shown, shown_hit, table
+from deskhand.cli.session_text import shown, shown_hit, table
 from deskhand.cli.terminal import Terminal, complain
 from deskhand.home import Home, HomeError, find_home
 from deskhand.journal.search import search
 from deskhand.journal.sessions import delete_session, find_session, latest_session, summaries, summary
 from deskhand.journal.store import Journal, JournalError
-from deskhand.journal.transcript import transcript
+from deskhand.journal.transcript import one_line, transcript
 
 if TYPE_CHECKING:
     import argparse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 
 import msgspec
@@ -12,7 +11,18 @@ from deskhand.journal.blocks import Image, Text
 from deskhand.journal.events import CallFinished, Event, TurnStarted
 from deskhand.journal.sessions import SessionSummary, summary
 from deskhand.journal.store import Damaged, Journal, JournalError
-from deskhand.journal.transcript import Attributes, Call, End, Prompt, Said, Step, readable, transcript
+from deskhand.journal.transcript import (
+    Attributes,
+    Call,
+    End,
+    Prompt,
+    Said,
+    Step,
+    local_time,
+    one_line,
+    readable,
+    transcript,
+)
 
 # CommonMark 0.31, section 4.5
 _OPENING_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
@@ -72,19 +82,19 @@ def _blob_line(journal: Journal, digest: str) -> str:
 
 def _heading(session: SessionSummary) -> str:
     return (
-        f"# {_one_line(session.title) or session.id}\n\n"
-        f"- session: {session.id}\n- folder: {_one_line(session.cwd)}\n"
-        f"- from {_when(session.created)} to {_when(session.updated)}"
+        f"# {one_line(session.title) or session.id}\n\n"
+        f"- session: {session.id}\n- folder: {one_line(session.cwd)}\n"
+        f"- from {local_time(session.created)} to {local_time(session.updated)}"
     )
 
 
 def _markdown_step(step: Step) -> str:
     match step:
         case Attributes():
-            return f"*{_when(step.at)}: {_one_line(step.words)}*"
+            return f"*{local_time(step.at)}: {one_line(step.words)}*"
         case Prompt():
             text = "\n\n".join(_block(block) for block in step.content)
-            return f"## Turn {step.turn}: {_when(step.at)}, {_one_line(step.model)}\n\n{_quoted(text)}"
+            return f"## Turn {step.turn}: {local_time(step.at)}, {one_line(step.model)}\n\n{_quoted(text)}"
         case Said(text, reasoning=True):
             inside = _contained(text).replace("</details", "&lt;/details")
             return f"<details>\n<summary>Thinking</summary>\n\n{inside}\n\n</details>"
@@ -95,7 +105,7 @@ def _markdown_step(step: Step) -> str:
         case End():
             return _markdown_end(step)
         case Damaged():
-            return f"*Event {step.seq} is damaged and cannot be shown: {_one_line(step.reason)}*"
+            return f"*Event {step.seq} is damaged and cannot be shown: {one_line(step.reason)}*"
 
 
 def _markdown_call(call: Call) -> str:
@@ -103,7 +113,7 @@ def _markdown_call(call: Call) -> str:
         arguments = _fenced(call.arguments)
     else:
         arguments = _fenced(msgspec.json.format(msgspec.json.encode(call.arguments)).decode(), "json")
-    parts = [f"### {_one_line(call.tool)}", arguments]
+    parts = [f"### {one_line(call.tool)}", arguments]
     if call.finished is None:
         parts.append("*no result*")
     else:
@@ -115,8 +125,8 @@ def _markdown_call(call: Call) -> str:
 
 
 def _markdown_end(end: End) -> str:
-    error = f": {_one_line(end.ended.error.message)}" if end.ended.error else ""
-    return f"*{_when(end.at)}: turn {end.ended.turn} ended: {end.ended.stop_reason}{error}*"
+    error = f": {one_line(end.ended.error.message)}" if end.ended.error else ""
+    return f"*{local_time(end.at)}: turn {end.ended.turn} ended: {end.ended.stop_reason}{error}*"
 
 
 def _block(block: Text | Image) -> str:
@@ -155,11 +165,3 @@ def _closes_what_it_opens(text: str) -> bool:
         elif line.lstrip().startswith("<") or "```" in line or "~~~" in line:
             return False
     return not fence
-
-
-def _one_line(text: str) -> str:
-    return " ".join(readable(text).split())
-
-
-def _when(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -30,6 +31,16 @@ _NOT_FOR_READING = re.compile(
 def readable(text: str) -> str:
     """Return what a reader of `text` would see of it."""
     return _NOT_FOR_READING.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Return what a reader of `text` would see of it, without line breaks."""
+    return " ".join(readable(text).split())
+
+
+def local_time(at: float) -> str:
+    """Return the minute of `at`, in seconds since the epoch, in the user's time zone."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 class Attributes(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ def count(text: str) -> int:
     return _number(text, 1, None, "is not a number from 1 up")
 
 
-def port(text: str) -> int:
+def port_number(text: str) -> int:
     """Return a port; 0 stands for any that is free. Raises `argparse.ArgumentTypeError`."""
     return _number(text, 0, 65_535, "is not a port: give a number up to 65535")
 
 
 def _number(text: str, least: int, most: int | None, otherwise: str) -> int:
-    import argparse  # 6 ms, and paid already by who parses arguments
+    import argparse  # only who has arguments to parse has paid for it already
 
     try:
         number = int(text) if text.isdecimal() else -1

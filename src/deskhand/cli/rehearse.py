@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deskhand.cli.arguments import port
+from deskhand.cli.arguments import port_number
 from deskhand.cli.terminal import Terminal, complain, safe
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         epilog="docs/rehearsal.md says how to write a script.",
     )
     parser.add_argument("script", metavar="SCRIPT", help="the script, a TOML file")
-    parser.add_argument("--port", type=port, default=0, metavar="N", help="the port (default: any that is free)")
+    parser.add_argument("--port", type=port_number, default=0, metavar="N", help="the port (default: any that is free)")
     parser.add_argument("--record", metavar="FILE", help="append every request to FILE, as lines of JSON")
     return parser.parse_args(arguments)
 

@@ -236,3 +236,9 @@ def test_the_page_of_errors_has_every_kind_with_its_retries() -> None:
     for kind in get_args(ErrorKind):
         number = RETRIES.get(kind, 0)
         assert rows[kind] == (f"{number} times" if number > 1 else "once" if number else "no"), kind
+
+
+def test_a_strangers_full_stop_does_not_end_our_sentence() -> None:
+    body = b'{"type": "error", "error": {"type": "rate_limit_error", "message": "Too many requests."}}'
+    error = classify(429, {"retry-after": "30"}, body, Endpoint("http://x"))
+    assert "Too many requests; it asks to wait 30 s" in str(error)

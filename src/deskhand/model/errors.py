@@ -185,6 +185,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, endpoint: End
     if 300 <= status < 400:
         text = f"to {headers.get('location', 'an unnamed place').split('?')[0]}"
     retry_after = read_retry_after(headers, time.time())
+    text = text.rstrip(". ")  # the sentence goes on after it
     reason = f"{status}: {text}" if text else str(status)
     if retry_after is not None:
         reason += f"; it asks to wait {duration(retry_after)}"

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Annotated
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
@@ -86,3 +87,12 @@ def test_ten_tools_are_told_in_few_words() -> None:
     tools = built_in_tools().values()
     assert len(tools) == 10
     assert sum(len(tool.description) + len(msgspec.json.encode(tool.schema)) for tool in tools) < 7_000
+
+
+@pytest.mark.parametrize("name", sorted(built_in_tools()))
+def test_each_schema_is_one(name: str) -> None:
+    """Endpoints refuse a request in which one tool's schema is not valid, and with it the whole turn."""
+    schema = dict(built_in_tools()[name].schema)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False

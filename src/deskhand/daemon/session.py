@@ -84,11 +84,6 @@ class Session:
         """The model of the last turn."""
         return self._record.state.model
 
-    @property
-    def text(self) -> str:
-        """The model's last message, as text."""
-        return self._record.state.text
-
     async def choose(self, *, mode: Mode | None = None, model: str | None = None) -> None:
         """Choose the mode or the model of the turns to come."""
         await self._record.append(SessionChanged(mode=mode, model=model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from deskhand.journal.blocks import ToolUse, plain_text
+from deskhand.journal.blocks import ToolUse
 from deskhand.journal.events import (
     CallFinished,
     CallSpawned,
@@ -27,7 +27,7 @@ class SessionState(msgspec.Struct):
 
     `open_turn` is the turn without an end, `open_calls` its calls without a result (with those that were asked
     for and never started), `spawned` the processes of open calls. `seen` maps a path to the digest of what
-    the model last saw there. `text` is the model's last message, as text.
+    the model last saw there.
     """
 
     cwd: str = ""
@@ -42,7 +42,6 @@ class SessionState(msgspec.Struct):
     call_ids: set[str] = msgspec.field(default_factory=set)
     seen: dict[str, str] = msgspec.field(default_factory=dict)
     plan: tuple[PlanEntry, ...] = ()
-    text: str = ""
     usage: Usage = msgspec.field(default_factory=Usage)
     outside: bool = False
 
@@ -55,7 +54,6 @@ class SessionState(msgspec.Struct):
                 self.turns = event.turn
                 self.open_turn = event.turn
                 self.outside = False
-                self.text = ""
             case MessageReceived():
                 self._message(event)
             case CallStarted():
@@ -83,7 +81,6 @@ class SessionState(msgspec.Struct):
 
     def _message(self, event: MessageReceived) -> None:
         self.usage += event.usage
-        self.text = plain_text(event.content)
         for block in event.content:
             if isinstance(block, ToolUse):
                 self.call_ids.add(block.id)

@@ -26,6 +26,7 @@ def test_a_missing_file_gives_the_defaults(tmp_path: Path) -> None:
         ("[limits]\nshell_quiet = -1", r"\$.limits.shell_quiet"),
         ("[limits\nx = 1", "line 1"),
         ("mode = 'fast'", r"\$.mode"),
+        ("mode = 'bypass'", r"\$.mode"),
     ],
 )
 def test_an_error_names_the_place(tmp_path: Path, text: str, telling: str) -> None:

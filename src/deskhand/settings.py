@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
-
-from deskhand.journal.events import Mode
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -56,7 +54,8 @@ class DaemonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in `settings.toml`."""
 
-    mode: Mode = "auto"
+    mode: Literal["plan", "ask", "auto"] = "auto"
+    """What runs unasked. `bypass` is no setting: whoever wants it types it, each time."""
     endpoint: EndpointSettings = EndpointSettings()
     limits: LimitSettings = LimitSettings()
     daemon: DaemonSettings = DaemonSettings()

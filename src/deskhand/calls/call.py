@@ -36,7 +36,7 @@ from deskhand.journal.record import Record
 from deskhand.seam.decide import SAID_NO, decide, refusal
 from deskhand.seam.question import Ask, Question
 from deskhand.settings import LimitSettings
-from deskhand.tools.base import CallContext, Change, Ending, Tool, ToolError, ToolResult
+from deskhand.tools.base import NOTHING, CallContext, Change, Ending, Tool, ToolError, ToolResult
 from deskhand.tools.files import name_of
 
 STOP_GRACE = 0.9
@@ -89,21 +89,11 @@ async def run_calls(uses: list[ToolUse], room: Room) -> list[CallFinished]:
 
 
 async def _several(prepared: list[Prepared | Rejected], room: Room) -> list[CallFinished]:
-    runnable = [step for step in prepared if isinstance(step, Prepared)]
-    waits = dict(zip(map(id, runnable), predecessors([step.resources for step in runnable]), strict=True))
+    touched = [step.resources if isinstance(step, Prepared) else NOTHING for step in prepared]
     tasks: list[asyncio.Task[CallFinished]] = []
-
-    async def in_order(step: Prepared | Rejected) -> CallFinished:
-        before = [by_step[id(runnable[index])] for index in waits.get(id(step), ())]
-        if before:
-            await asyncio.wait(before)
-        return await _one(step, room)
-
-    by_step: dict[int, asyncio.Task[CallFinished]] = {}
-    for step in prepared:
-        task = asyncio.create_task(in_order(step))
-        by_step[id(step)] = task
-        tasks.append(task)
+    for step, earlier in zip(prepared, predecessors(touched), strict=True):
+        before = [tasks[index] for index in earlier]
+        tasks.append(asyncio.create_task(_after(before, step, room)))
     try:
         await asyncio.wait(tasks)
     except asyncio.CancelledError:
@@ -112,6 +102,12 @@ async def _several(prepared: list[Prepared | Rejected], room: Room) -> list[Call
         await asyncio.wait(tasks, timeout=STOP_GRACE + 0.1)
         raise
     return [task.result() for task in tasks]
+
+
+async def _after(before: list[asyncio.Task[CallFinished]], step: Prepared | Rejected, room: Room) -> CallFinished:
+    if before:
+        await asyncio.wait(before)
+    return await _one(step, room)
 
 
 async def _one(step: Prepared | Rejected, room: Room) -> CallFinished:

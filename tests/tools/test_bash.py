@@ -141,11 +141,13 @@ def test_a_flood_is_ended_before_it_fills_the_disk(context: CallContext) -> None
 
 
 def test_background_processes_are_named_and_not_waited_for_lesson_12(context: CallContext) -> None:
-    result = run(context, "(echo started; sleep 0.3; echo later; sleep 31) & sleep 0.1; disown")
+    result = run(
+        context, "(echo started; touch up; sleep 1; echo later; sleep 31) & until [ -e up ]; do sleep 0.1; done; disown"
+    )
     text = text_of(result)
     assert not result.error
     assert text.startswith("started\n[2 processes still run: pid ")
-    assert "sleep 0.3" in text
+    assert "sleep 1)" in text
     assert result.output is not None
     assert str(result.output) in text
     deadline = time.monotonic() + PROMPT

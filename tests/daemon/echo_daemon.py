@@ -53,8 +53,6 @@ class Echo:
                         await asyncio.sleep(1)
                     except asyncio.CancelledError:
                         self.has_work = True
-            case "port":
-                self.lifetime.publish_port(4321)
             case "stop":
                 self.lifetime.stop()
             case "pid":

@@ -187,15 +187,6 @@ def test_a_dump_on_request_and_no_end_with_the_terminal(echo: EchoDaemon) -> Non
     assert echo.stderr() == "dumped\n"
 
 
-def test_the_port_of_the_panel_gets_into_the_record(echo: EchoDaemon) -> None:
-    before = echo.started()
-    with echo.connect() as line:
-        line.ask("port")
-    after = find(echo.home)
-    assert after is not None
-    assert (after.port, after.token, after.pid) == (4321, before.token, before.pid)
-
-
 def test_what_a_cleaner_of_old_files_removes_comes_back(echo: EchoDaemon) -> None:
     record = echo.started()
     with echo.connect() as line:

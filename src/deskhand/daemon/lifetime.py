@@ -57,7 +57,6 @@ class Lifetime:
         self.token = os.urandom(32).hex()
         self._home = home
         self._version = version
-        self._port: int | None = None
         self._lock: int | None = None
         self._listener: Listener | None = None
         self._server: asyncio.Server | None = None
@@ -114,15 +113,6 @@ class Lifetime:
     def stop(self) -> None:
         """Let `serve` come to its end."""
         self._over.set()
-
-    def publish_port(self, port: int) -> None:
-        """Tell in the record on which port of loopback the panel is served: now, or as soon as `serve` writes it.
-
-        Raises `HomeError` where it cannot be written.
-        """
-        self._port = port
-        if self._listener is not None:
-            self._write_record()
 
     def _take_lock(self, deadline: float) -> int:
         """Return the open lock file, locked."""
@@ -205,7 +195,7 @@ class Lifetime:
         assert self._listener is not None
         pid = os.getpid()
         started = start_time(pid) or ""
-        record = Record(pid, started, str(self._listener.path), self._port, self.token, self._version)
+        record = Record(pid, started, str(self._listener.path), None, self.token, self._version)
         path = Path(record_path(self._home.root))
         new = path.with_suffix(".new")
         try:

@@ -97,7 +97,7 @@ class Loop:
             reason = await self._advance(turn, tally)
         except asyncio.CancelledError:
             reason = "cancelled"
-            self._end_open_calls(turn.number)
+            self._end_open_calls(turn.number, "interrupted by user")
         except EndpointError as cause:
             reason, error = "failed", Failure(cause.kind, str(cause))
         except JournalError:
@@ -105,6 +105,7 @@ class Loop:
         except Exception as fault:  # a bug of ours ends the turn with a sentence, and the session goes on
             log.write(traceback.format_exc())
             reason, error = "failed", Failure("internal", _own_fault(fault))
+            self._end_open_calls(turn.number, "interrupted by a fault in Deskhand")
         ended = TurnEnded(turn.number, reason, tally.usage, tally.requests, error)
         await _settled(self._record.append(ended))
         return ended
@@ -196,11 +197,12 @@ class Loop:
         durable.add_done_callback(lambda future: future.cancelled() or future.exception())
         return message
 
-    def _end_open_calls(self, turn: int) -> None:
-        """Give a result to the calls that were asked for and had not begun when the user stopped the turn."""
-        for use in list(self._record.state.open_calls.values()):
-            text = Text("interrupted by user before it began")
-            self._record.append(CallFinished(turn, use.id, use.name, "interrupted", (text,)))
+    def _end_open_calls(self, turn: int, why: str) -> None:
+        """Give a result to each call that has none at the turn's end: most had not begun."""
+        state = self._record.state
+        for use in list(state.open_calls.values()):
+            when = "; it may or may not have taken effect" if use.id in state.begun else " before it began"
+            self._record.append(CallFinished(turn, use.id, use.name, "interrupted", (Text(why + when),)))
 
 
 def _own_fault(fault: Exception) -> str:

@@ -26,8 +26,8 @@ class SessionState(msgspec.Struct):
     """What the events so far say.
 
     `open_turn` is the turn without an end, `open_calls` its calls without a result (with those that were asked
-    for and never started), `spawned` the processes of open calls. `seen` maps a path to the digest of what
-    the model last saw there.
+    for and never started), `begun` those of them that had started, `spawned` their processes. `seen` maps a path to
+    the digest of what the model last saw there.
     """
 
     cwd: str = ""
@@ -38,6 +38,7 @@ class SessionState(msgspec.Struct):
     turns: int = 0
     open_turn: int | None = None
     open_calls: dict[str, ToolUse] = msgspec.field(default_factory=dict)
+    begun: set[str] = msgspec.field(default_factory=set)
     spawned: dict[str, list[tuple[int, str]]] = msgspec.field(default_factory=dict)
     call_ids: set[str] = msgspec.field(default_factory=set)
     seen: dict[str, str] = msgspec.field(default_factory=dict)
@@ -58,10 +59,12 @@ class SessionState(msgspec.Struct):
                 self._message(event)
             case CallStarted():
                 self.call_ids.add(event.call)
+                self.begun.add(event.call)
             case CallSpawned() if event.call in self.open_calls:
                 self.spawned.setdefault(event.call, []).append((event.pid, event.started))
             case CallFinished():
                 self.open_calls.pop(event.call, None)
+                self.begun.discard(event.call)
                 self.spawned.pop(event.call, None)
                 self.outside |= event.outside
                 self.seen.update((seen.path, seen.digest) for seen in event.seen)
